@@ -1,0 +1,142 @@
+"""Checkpoints: written whole or not at all, checked when read, and compared with the flags of a run that
+resumes.
+
+A checkpoint is one dict of tensors, str, int, float, bool, list and dict, and loads with
+`torch.load(path, weights_only=True)` onto any device:
+
+    stage            which script wrote it: "vae", "diffusion", "latent_diffusion", "clip" or "tiny_sd"
+    epoch            number of epochs completed
+    model_config     arguments that rebuild the model, `Model(**model_config)`
+    model_state      its averaged (EMA) weights, which draw and are evaluated
+    raw_state, ema_updates, optimizer_state     what a resumed run needs besides
+    metrics          the rows of metrics.csv so far
+    args             the flags of the run
+
+and what else its stage needs to draw without another file: the schedule, a frozen VAE, class embeddings.
+"""
+
+import io
+import pickle
+import zipfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from HW3.ema import EMA
+from HW3.runtime import UsageError, write_whole
+
+# Flags that may differ when a run resumes: they choose where and how long it runs and what it draws, not what
+# it learns.
+FREE_FLAGS = {
+    *(
+        "epochs",
+        "resume",
+        "device",
+        "no_cuda",
+        "precision",
+        "num_workers",
+        "data_dir",
+        "out_dir",
+        "vae_ckpt",
+        "clip_ckpt",
+    ),
+    *("sample_every", "ddim_steps", "ddim_eta", "guidance_scale", "save_recon"),
+}
+
+
+def save(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Write a checkpoint to path, atomically: an interruption leaves the former one."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def training_state(
+    model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer, args: Namespace, metrics: list[dict]
+) -> dict[str, Any]:
+    """Return the part of a checkpoint that every stage has; `restore_training` is its reverse."""
+    return {
+        "epoch": metrics[-1]["epoch"],
+        "model_state": ema.model.state_dict(),
+        "raw_state": model.state_dict(),
+        "ema_updates": ema.updates,
+        "optimizer_state": optimizer.state_dict(),
+        "metrics": metrics,
+        "args": {
+            name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()
+        },
+    }
+
+
+def restore_training(
+    checkpoint: dict[str, Any], model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer
+) -> list[dict]:
+    """Load what `training_state` saved into the model, its EMA and its optimizer; return the metrics so far."""
+    model.load_state_dict(checkpoint["raw_state"])
+    ema.model.load_state_dict(checkpoint["model_state"])
+    ema.updates = checkpoint["ema_updates"]
+    optimizer.load_state_dict(checkpoint["optimizer_state"])
+    return checkpoint["metrics"]
+
+
+def load(path: Path, stage: str, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint that train_STAGE.py wrote.
+
+    Args:
+        path: the file.
+        stage: which script must have written it.
+        device: where its tensors go.
+
+    Raises:
+        UsageError: if the file is missing, damaged or of another stage; the message names the command that
+            makes one.
+    """
+    command = f"python train_{stage}.py"
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; make it with: {command}")
+    if not path.is_file():
+        raise UsageError(f"{path} is not a file; a checkpoint comes from: {command}")
+    try:
+        # The archive's checksums find what torch.load does not notice: a flipped bit in the weights.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            raise UsageError(f"{path} is damaged (wrong checksum of {damaged}); make it anew with: {command}")
+        checkpoint = torch.load(path, map_location=device, weights_only=True)
+    except (zipfile.BadZipFile, pickle.UnpicklingError, OSError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{path} is not a whole checkpoint ({reason}); make one with: {command}") from error
+    found = checkpoint.get("stage") if isinstance(checkpoint, dict) else None
+    if found != stage:
+        kind = f"is a checkpoint of train_{found}.py" if found else "is not a checkpoint of this homework"
+        raise UsageError(f"{path} {kind}; needed is one from: {command}")
+    return checkpoint
+
+
+def load_resumed(path: Path, stage: str, args: Namespace, device: torch.device) -> dict[str, Any]:
+    """Read the checkpoint from which a run with these flags continues.
+
+    Raises:
+        UsageError: if there is none, or a flag that would change the run differs from the checkpoint's.
+    """
+    if not path.exists():
+        raise UsageError(f"--resume: there is no {path} to continue from; leave --resume out to start a run")
+    checkpoint = load(path, stage, device)
+    former = checkpoint["args"]
+    changed = [
+        f"--{name.replace('_', '-')} {value} (was {former.get(name)})"
+        for name, value in vars(args).items()
+        if name not in FREE_FLAGS and value != former.get(name)
+    ]
+    if changed:
+        raise UsageError(f"--resume: {path} was trained with other flags: {', '.join(changed)}")
+    return checkpoint
+
+
+def warn_other_dataset(checkpoint: dict[str, Any], path: Path, dataset: str) -> None:
+    """Say in one line when an earlier stage was trained on another data set than this one trains on."""
+    if checkpoint["args"]["dataset"] != dataset:
+        print(f"Note: {path} was trained on {checkpoint['args']['dataset']}, this run trains on {dataset}")

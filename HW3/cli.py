@@ -1,0 +1,224 @@
+"""The command line of the scripts: flags in both spellings, values that are checked at once, exit codes."""
+
+import argparse
+import functools
+import math
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from HW3.runtime import RunError, UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that takes `--data-dir` as `--data_dir` too, no abbreviations, and complains in one line."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(
+            description=description,
+            epilog="Underscores and hyphens are the same in flags: --batch_size is --batch-size.",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def parse_args(self, args=None, namespace=None):
+        args = sys.argv[1:] if args is None else args
+        hyphenated = [re.sub(r"^--[\w-]+", lambda flag: flag[0].replace("_", "-"), arg) for arg in args]
+        return super().parse_args(hyphenated, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def integer(least: int, most: int | None = None, multiple_of: int = 1) -> Callable[[str], int]:
+    """Return a type for argparse: an integer of at least `least`, at most `most`, and a multiple."""
+
+    def allowed(value: int) -> bool:
+        return least <= value and (most is None or value <= most) and value % multiple_of == 0
+
+    description = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
+    if multiple_of > 1:
+        description += f" and a multiple of {multiple_of}"
+    return _number(int, allowed, description)
+
+
+def real(
+    least: float, most: float = math.inf, *, above: bool = False, below: bool = False
+) -> Callable[[str], float]:
+    """Return a type for argparse: a finite number from least to most, or strictly above and below them."""
+
+    def allowed(value: float) -> bool:
+        high_enough = value > least if above else value >= least
+        low_enough = value < most if below else value <= most
+        return math.isfinite(value) and high_enough and low_enough
+
+    description = f"a number {'above' if above else 'of at least'} {least:g}"
+    if most < math.inf:
+        description += f" and {'below' if below else 'at most'} {most:g}"
+    return _number(float, allowed, description)
+
+
+def integers(least: int) -> Callable[[str], list[int]]:
+    """Return a type for argparse: a comma-separated list of integers of at least `least`, such as 1,2,4."""
+    item = integer(least)
+
+    def parse(text: str) -> list[int]:
+        return [item(part) for part in text.split(",")]
+
+    return parse
+
+
+def _number(kind: type, allowed: Callable, description: str) -> Callable:
+    def parse(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not allowed(value):
+            raise argparse.ArgumentTypeError(f"must be {description}, got {text!r}")
+        return value
+
+    return parse
+
+
+def add_run_flags(
+    parser: Parser,
+    *,
+    data_dir: str,
+    out_dir: str,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    ema_decay: float = 0.999,
+) -> None:
+    """Add the flags that every script has, with the defaults of this one."""
+    add = parser.add_argument
+    add("--data-dir", type=Path, default=Path(data_dir), help="folder of the data set, or its parent")
+    add(
+        "--dataset",
+        choices=("mnist", "fashion_mnist", "kmnist", "synthetic"),
+        default="mnist",
+        help="what to train on",
+    )
+    add(
+        "--out-dir",
+        "--output-dir",
+        type=Path,
+        default=Path(out_dir),
+        help="folder of pictures and checkpoints",
+    )
+    add("--epochs", type=integer(1), default=epochs, help="epochs in all, with those before --resume")
+    add("--batch-size", type=integer(2), default=batch_size, help="images per training step")
+    add("--lr", type=real(0, 1, above=True), default=lr, help="learning rate of Adam")
+    add("--ema-decay", type=real(0, 1, below=True), default=ema_decay, help="of the weights' moving average")
+    add("--seed", type=integer(0, 2**32 - 1), default=42, help="of all randomness")
+    add(
+        "--num-workers", type=integer(0, 64), default=0, help="processes that make batches; 0 is fastest here"
+    )
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to train")
+    add(
+        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of the model's multiplications"
+    )
+    add("--limit-batches", type=integer(1), help="batches per epoch, for a quick look; all when not given")
+    add("--resume", action="store_true", help="continue the run in the output folder")
+
+
+def add_diffusion_flags(parser: Parser, *, ddim_steps: int) -> None:
+    """Add the flags of the schedule and of the samplers."""
+    add = parser.add_argument
+    add("--timesteps", type=integer(1), default=1000, help="steps T of the forward process")
+    add(
+        "--beta-start",
+        type=real(0, 1, above=True, below=True),
+        help="first beta; 1e-4 * 1000 / T when not given",
+    )
+    add(
+        "--beta-end",
+        type=real(0, 1, above=True, below=True),
+        help="last beta; 0.02 * 1000 / T when not given",
+    )
+    add(
+        "--ddim-steps",
+        type=integer(1),
+        default=ddim_steps,
+        help="steps of the DDIM sampler, at most the timesteps",
+    )
+    add(
+        "--ddim-eta",
+        type=real(0, 1),
+        default=0.0,
+        help="noise of the DDIM sampler: 0 none, 1 as much as DDPM's",
+    )
+    add(
+        "--sample-every",
+        type=integer(1),
+        default=1,
+        help="draw grids every so many epochs, and after the last",
+    )
+
+
+def add_unet_flags(parser: Parser) -> None:
+    """Add the flags of the UNet's size."""
+    add = parser.add_argument
+    add("--base-channels", type=integer(8, multiple_of=8), default=16, help="channels of the first level")
+    add("--channel-mults", type=integers(1), default=[1, 2, 4, 8], help="multiples of them, level by level")
+    add("--num-res-blocks", type=integer(1), default=1, help="residual blocks per level, down and up")
+
+
+def parse_diffusion_args(parser: Parser, argv: list[str] | None) -> argparse.Namespace:
+    """Parse the flags of a diffusion stage and check those that must fit together."""
+    args = parser.parse_args(argv)
+    if args.ddim_steps > args.timesteps:
+        parser.error(
+            f"argument --ddim-steps: must be at most --timesteps {args.timesteps}, got {args.ddim_steps}"
+        )
+    if args.beta_start is not None and args.beta_end is not None and args.beta_start > args.beta_end:
+        parser.error(
+            f"argument --beta-start: must be at most --beta-end {args.beta_end}, got {args.beta_start}"
+        )
+    return args
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as an exception, so that it unwinds what Ctrl-C unwinds."""
+
+
+def _raise_terminated(signum, frame) -> NoReturn:
+    raise _Terminated
+
+
+def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
+    """Wrap a script's main function: what a user can cause ends in one line on stderr and the documented exit
+    code.
+
+    0 done; 1 a failure while running; 2 wrong use; 130 and 143 after SIGINT and SIGTERM. With HW3_DEBUG=1 in
+    the environment the traceback is shown instead.
+    """
+
+    @functools.wraps(main)
+    def wrapped(argv: list[str] | None = None) -> int:
+        former_handler = signal.signal(signal.SIGTERM, _raise_terminated)
+        try:
+            return main(argv) or 0
+        except (UsageError, RunError, OSError, KeyboardInterrupt, _Terminated) as error:
+            if os.environ.get("HW3_DEBUG") == "1":
+                raise
+            message, code = _explain(error)
+            print(message, file=sys.stderr)
+            return code
+        finally:
+            signal.signal(signal.SIGTERM, former_handler)
+
+    return wrapped
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; --resume continues after the last completed epoch", 130
+    if isinstance(error, _Terminated):
+        return "terminated; --resume continues after the last completed epoch", 143
+    return f"error: {error}", 2 if isinstance(error, UsageError) else 1

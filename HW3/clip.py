@@ -1,0 +1,142 @@
+"""TinyCLIP: images and the labels 0 to 9 as unit vectors in one space, where an image lies near its label.
+
+Paper: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision" (CLIP),
+    figure 3.
+
+Notation: B images, K classes, D = `embed_dim`.
+
+Simplified against the paper: a "text" is a label and its encoder a table of learned embeddings; all K texts
+    stand beside every batch of images. With ten labels a batch holds many images of each, so the loss takes
+    all of them as right (Khosla et al. 2020, supervised contrastive learning), where the paper's would call
+    all but one wrong.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+INITIAL_TEMPERATURE = 0.07
+MAX_LOGIT_SCALE = math.log(100)
+
+
+class ImageEncoder(nn.Module):
+    """Map images to vectors with four convolutions and a mean over what remains of the pixels.
+
+    Args:
+        in_channels: channels of the images.
+        embed_dim: width of the vectors.
+    """
+
+    def __init__(self, in_channels: int, embed_dim: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *conv_block(in_channels, 32),  # (B, 1, 32, 32) -> (B, 32, 32, 32)
+            nn.MaxPool2d(2),
+            *conv_block(32, 64),
+            nn.MaxPool2d(2),
+            *conv_block(64, 128),
+            nn.MaxPool2d(2),
+            *conv_block(128, 128),  # (B, 128, 4, 4)
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),  # (B, 128)
+            nn.Linear(128, embed_dim),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images x (B, C, H, W) in [0, 1] to vectors (B, D)."""
+        return self.layers(x)
+
+
+def conv_block(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
+    """Return a convolution with its normalisation and its nonlinearity."""
+    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+    return conv, nn.BatchNorm2d(out_channels), nn.ReLU()
+
+
+class TinyCLIP(nn.Module):
+    """Embed images and labels so that the dot product, times a temperature, tells which belong together.
+
+    Args:
+        in_channels: channels of the images.
+        embed_dim: width D of the shared space, at least 1.
+        num_classes: number K of labels, at least 1.
+
+    Raises:
+        ValueError: if a size is less than 1.
+    """
+
+    def __init__(self, in_channels: int = 1, embed_dim: int = 128, num_classes: int = 10) -> None:
+        super().__init__()
+        for name, value in (
+            ("in_channels", in_channels),
+            ("embed_dim", embed_dim),
+            ("num_classes", num_classes),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.num_classes = num_classes
+        self.image_encoder = ImageEncoder(in_channels, embed_dim)
+        self.text_encoder = nn.Embedding(num_classes, embed_dim)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / INITIAL_TEMPERATURE)))
+
+    def forward_image(self, x: Tensor) -> Tensor:
+        """Return the unit vectors float32 (B, D) of images x (B, C, H, W) in [0, 1]."""
+        return F.normalize(self.image_encoder(x).float(), dim=-1)
+
+    def forward_text(self, labels: Tensor) -> Tensor:
+        """Return the unit vectors float32 (B, D) of labels int64 (B,) in 0..K-1."""
+        return F.normalize(self.text_encoder(labels).float(), dim=-1)
+
+    def class_embeddings(self) -> Tensor:
+        """Return the unit vectors (K, D) of all labels in order."""
+        return self.forward_text(torch.arange(self.num_classes, device=self.logit_scale.device))
+
+    def compute_logits(self, image_embs: Tensor, class_embs: Tensor) -> Tensor:
+        """Return the scaled similarities of images and classes.
+
+        logits = exp(logit_scale) image_embs class_embs^T, with exp(logit_scale) at most 100; section 2.5 of
+        CLIP.
+
+        Args:
+            image_embs: unit vectors (B, D).
+            class_embs: unit vectors (K, D).
+
+        Returns:
+            logits (B, K).
+        """
+        return self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp() * image_embs @ class_embs.T
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (B, K) of images x (B, C, H, W) over all labels."""
+        return self.compute_logits(self.forward_image(x), self.class_embeddings())
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Tensor:
+        """Return the label int64 (B,) that lies nearest to each image of x (B, C, H, W): zero-shot classification."""
+        return self(x).argmax(dim=1)
+
+
+def clip_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the symmetric contrastive loss, right when labels repeat in the batch.
+
+    image -> label: the cross-entropy of each image's softmax over the K labels. label -> image: for each
+    label c in the batch, KL(uniform over its n_c images || its softmax over the B images), which is -1/n_c
+    sum_{i: y_i = c} log softmax_i(logits_ic) - log n_c; 0 when each of them is equally near.
+    loss = (the two means) / 2; figure 3 of CLIP, with the positives of Eq. (2) of Khosla et al.
+
+    Args:
+        logits: (B, K), from `TinyCLIP.compute_logits`.
+        labels: int64 (B,) in 0..K-1.
+
+    Returns:
+        The loss, a scalar of at least 0.
+    """
+    image_loss = F.cross_entropy(logits, labels)
+    positives = F.one_hot(labels, logits.shape[1]).to(logits.dtype)  # (B,) -> (B, K)
+    counts = positives.sum(dim=0)  # (K,)
+    present = counts > 0
+    log_likelihood = (positives * logits.log_softmax(dim=0)).sum(dim=0) / counts.clamp(min=1)  # (K,)
+    label_loss = torch.where(present, -log_likelihood - counts.clamp(min=1).log(), 0).sum() / present.sum()
+    return (image_loss + label_loss) / 2

@@ -1,0 +1,324 @@
+"""MNIST and its relatives: from the files on disk to batches of images in [0, 1].
+
+LeCun, Cortes, Burges 1998 (MNIST); Xiao et al. 2017 (Fashion-MNIST); Clanuwat et al. 2018 (KMNIST). All three
+have 60,000 training and 10,000 test images of 28x28 pixels in ten classes. The files are read once into one
+uint8 tensor and padded (not stretched) to 32x32, so that the sides halve evenly; a batch is one indexing
+operation, there are no per-image transforms and no worker is needed.
+
+Every image has one value range here, [0, 1]; `to_signed` and `to_unit` convert to and from the [-1, 1] that
+diffusion in pixel space works in.
+"""
+
+import hashlib
+import os
+import socket
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from HW3 import synthetic
+from HW3.runtime import UsageError, derive_seed, import_torchvision
+
+DATASETS = {
+    "mnist": "MNIST",
+    "fashion_mnist": "FashionMNIST",
+    "kmnist": "KMNIST",
+    "synthetic": None,
+}  # torchvision's
+CLASS_NAMES = {
+    "mnist": tuple("0123456789"),
+    "fashion_mnist": (
+        "T-shirt",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "boot",
+    ),
+    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    "synthetic": tuple("0123456789"),
+}
+IMAGE_SIZE = 32
+NUM_CLASSES = 10
+FETCH_TIMEOUT = 10.0  # seconds that a host may stay silent
+
+FILE_HEADERS = {  # of the IDX format: magic number, number of items, and for images their sides
+    "train-images-idx3-ubyte": (2051, 60000, 28, 28),
+    "train-labels-idx1-ubyte": (2049, 60000),
+    "t10k-images-idx3-ubyte": (2051, 10000, 28, 28),
+    "t10k-labels-idx1-ubyte": (2049, 10000),
+}
+MNIST_MD5 = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+
+
+class ImageBatches(Dataset):
+    """Serve whole batches of images, padded once and converted as they are asked for.
+
+    Args:
+        images: uint8 (N, 28, 28).
+        labels: int64 (N,), 0 to 9.
+        device: where the images rest and the batches are made.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, device: torch.device | str = "cpu") -> None:
+        margin = (IMAGE_SIZE - images.shape[-1]) // 2
+        self.images = F.pad(images, (margin,) * 4).unsqueeze(1).to(device)  # (N, 28, 28) -> (N, 1, 32, 32)
+        self.labels = labels.to(device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x float32 (B, 1, 32, 32) in [0, 1] and y int64 (B,) for indices int64 (B,)."""
+        indices = indices.to(self.labels.device)
+        return self.images[indices].float() / 255, self.labels[indices]
+
+
+class BatchOrder(Sampler[Tensor]):
+    """Yield the indices of each batch of an epoch, in an order that depends on (seed, epoch) alone.
+
+    Args:
+        length: number of items.
+        batch_size: items per batch; the last batch may be smaller.
+        shuffle: draw a new order each epoch, or keep the natural one.
+        seed: of the order.
+        limit_batches: stop an epoch after that many batches; None for all.
+    """
+
+    def __init__(
+        self, length: int, batch_size: int, *, shuffle: bool, seed: int, limit_batches: int | None
+    ) -> None:
+        self.length, self.batch_size, self.shuffle, self.seed = length, batch_size, shuffle, seed
+        self.num_batches = min(-(-length // batch_size), limit_batches or length)
+        self.epoch = 1
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch (from 1) whose order the next iteration takes; without a call they follow one another."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.arange(self.length)
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch, "order"))
+            order = torch.randperm(self.length, generator=generator)
+        self.epoch += 1
+        yield from order.split(self.batch_size)[: self.num_batches]
+
+
+def get_mnist_dataloaders(
+    data_dir: str | os.PathLike,
+    batch_size: int = 128,
+    num_workers: int = 0,
+    val_split: float = 0.0,
+    download: bool = True,
+    *,
+    dataset: str = "mnist",
+    seed: int = 42,
+    device: torch.device | str = "cpu",
+    limit_batches: int | None = None,
+) -> tuple[DataLoader, DataLoader | None, DataLoader]:
+    """Return the loaders of training, validation (None without val_split) and test batches.
+
+    A batch is (x, y): x float32 (B, 1, 32, 32) in [0, 1], y int64 (B,) in 0..9. Training batches are shuffled
+    anew each epoch, as (seed, epoch) has it (`loader.sampler.set_epoch`); the others keep their order.
+
+    Args:
+        data_dir: folder of the data set or its parent, `data/MNIST` or `data`; not read for `synthetic`.
+        batch_size: images per batch, at least 1; the last batch of an epoch may be smaller.
+        num_workers: processes that make the batches; 0 (none) is fastest here.
+        val_split: share of the training images, in [0, 1), that is set aside for validation; chosen by the
+            seed.
+        download: fetch what is missing or damaged; otherwise it is an error.
+        dataset: one of DATASETS.
+        seed: of the validation split and the order of the training batches.
+        device: where the batches are made; ignored with workers, which make them on the CPU.
+        limit_batches: end every epoch, of all three loaders, after that many batches; None for all.
+
+    Raises:
+        ValueError: if an argument is out of range.
+        UsageError: if the data is missing or damaged and can't be fetched.
+    """
+    if dataset not in DATASETS:
+        raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, got {dataset!r}")
+    for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+    if limit_batches is not None and limit_batches < 1:
+        raise ValueError(f"limit_batches must be at least 1 or None, got {limit_batches}")
+    if not 0 <= val_split < 1:
+        raise ValueError(f"val_split must be in [0, 1), got {val_split}")
+
+    train_images, train_labels = load_images(data_dir, dataset, train=True, download=download)
+    test_images, test_labels = load_images(data_dir, dataset, train=False, download=download)
+    num_val = round(val_split * len(train_labels))
+    shuffled = torch.randperm(
+        len(train_labels), generator=torch.Generator().manual_seed(derive_seed(seed, 0, "split"))
+    )
+    val_indices, train_indices = shuffled[:num_val].sort().values, shuffled[num_val:].sort().values
+
+    def loader(images: Tensor, labels: Tensor, *, shuffle: bool = False) -> DataLoader:
+        batches = ImageBatches(images, labels, "cpu" if num_workers else device)
+        return make_loader(
+            batches,
+            batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            num_workers=num_workers,
+            limit_batches=limit_batches,
+        )
+
+    return (
+        loader(train_images[train_indices], train_labels[train_indices], shuffle=True),
+        loader(train_images[val_indices], train_labels[val_indices]) if num_val else None,
+        loader(test_images, test_labels),
+    )
+
+
+def make_loader(
+    dataset: Dataset,
+    batch_size: int,
+    *,
+    shuffle: bool,
+    seed: int,
+    num_workers: int = 0,
+    limit_batches: int | None = None,
+) -> DataLoader:
+    """Return a loader over a data set that is indexed by whole batches (int64 tensors), such as a TensorDataset."""
+    order = BatchOrder(len(dataset), batch_size, shuffle=shuffle, seed=seed, limit_batches=limit_batches)
+    # A generator of its own: the loader draws a number for its workers, which must not move the global
+    # generator.
+    return DataLoader(
+        dataset, batch_size=None, sampler=order, num_workers=num_workers, generator=torch.Generator()
+    )
+
+
+def to_signed(images: Tensor) -> Tensor:
+    """Map images from [0, 1] to [-1, 1], any shape."""
+    return 2 * images - 1
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Map images from [-1, 1] back to [0, 1], any shape; what lies beyond is cut off."""
+    return ((images + 1) / 2).clamp(0, 1)
+
+
+def load_images(
+    data_dir: str | os.PathLike, dataset: str, *, train: bool, download: bool
+) -> tuple[Tensor, Tensor]:
+    """Return images uint8 (N, 28, 28) and labels int64 (N,) of the training or the test set.
+
+    Raises:
+        UsageError: if files are missing or damaged and can't be fetched.
+    """
+    if dataset == "synthetic":
+        return synthetic.load(train)
+    mnist = import_torchvision("torchvision.datasets.mnist")
+    raw = raw_folder(data_dir, dataset)
+    names = [name for name in FILE_HEADERS if name.startswith("train" if train else "t10k")]
+    problems = {name: problem for name in names if (problem := find_problem(raw / name, dataset))}
+    if problems:
+        if not download:
+            raise UsageError(missing_data_message(raw, problems, dataset, "download is off"))
+        fetch(raw, problems, dataset, getattr(mnist, DATASETS[dataset]))
+    images, labels = mnist.read_image_file(raw / names[0]), mnist.read_label_file(raw / names[1])
+    if labels.max() >= NUM_CLASSES:
+        raise UsageError(f"{raw / names[1]}: a label is {labels.max()}, allowed are 0 to {NUM_CLASSES - 1}")
+    return images, labels
+
+
+def raw_folder(data_dir: str | os.PathLike, dataset: str) -> Path:
+    """Return the folder of the four files: ROOT/MNIST/raw, whether data_dir names ROOT or ROOT/MNIST."""
+    root = Path(data_dir).expanduser()
+    if root.resolve().name in DATASETS.values():
+        root = root.resolve().parent
+    return root / DATASETS[dataset] / "raw"
+
+
+def find_problem(path: Path, dataset: str) -> str | None:
+    """Say what is wrong with a file of the data set, or None; sizes and headers are checked, MNIST's checksums too."""
+    header = FILE_HEADERS[path.name]
+    expected_size = 4 * len(header) + header[1] * (header[2] * header[3] if len(header) == 4 else 1)
+    if not path.is_file():
+        return "missing" if not path.exists() else "not a file"
+    if path.stat().st_size != expected_size:
+        return f"{path.stat().st_size:,} bytes instead of {expected_size:,}"
+    content = path.read_bytes()
+    if struct.unpack_from(f">{len(header)}i", content) != header:
+        return "not an IDX file of that kind"
+    if dataset == "mnist" and hashlib.md5(content, usedforsecurity=False).hexdigest() != MNIST_MD5[path.name]:
+        return "damaged (wrong checksum)"
+    return None
+
+
+def fetch(raw: Path, problems: dict[str, str], dataset: str, source: type) -> None:
+    """Put whole files in the place of those with problems: unpacked from the .gz beside them, or downloaded.
+
+    A file is fetched into a temporary folder, checked, and moved into place, so nobody ever sees half of it.
+
+    Args:
+        raw: folder of the files.
+        problems: what is wrong, by file name.
+        dataset: one of DATASETS.
+        source: torchvision's class of the data set, which knows the mirrors and the checksums of the
+            archives.
+    """
+    utils = import_torchvision("torchvision.datasets.utils")
+    md5 = dict(source.resources)
+    former_timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(FETCH_TIMEOUT)  # torchvision's own download would wait for ever
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=raw) as tmp:
+            for name in problems:
+                archive = f"{name}.gz"
+                if utils.check_integrity(raw / archive, md5[archive]):
+                    utils.extract_archive(str(raw / archive), tmp)
+                else:
+                    download_first(
+                        utils, [f"{mirror}{archive}" for mirror in source.mirrors], tmp, md5[archive]
+                    )
+                if problem := find_problem(Path(tmp, name), dataset):
+                    raise RuntimeError(f"{name}: fetched, but {problem}")
+                os.replace(Path(tmp, name), raw / name)
+    except (OSError, RuntimeError, HTTPException, EOFError, zlib.error) as error:
+        raise UsageError(missing_data_message(raw, problems, dataset, str(error))) from error
+    finally:
+        socket.setdefaulttimeout(former_timeout)
+
+
+def download_first(utils, urls: list[str], folder: str, md5: str) -> None:
+    """Download and unpack the first of some URLs that answers with the right bytes; raise the last one's error."""
+    for url in urls:
+        try:
+            return utils.download_and_extract_archive(url, folder, md5=md5)
+        except (OSError, RuntimeError, HTTPException) as error:
+            failure = error
+    raise RuntimeError(f"{urls[-1]}: {failure}")
+
+
+def missing_data_message(raw: Path, problems: dict[str, str], dataset: str, reason: str) -> str:
+    listed = ", ".join(f"{name} ({problem})" for name, problem in problems.items())
+    return (
+        f"{dataset} is not complete in {raw.absolute()}: {listed}; it could not be fetched: {reason}. "
+        f"Put the four files there, unpacked or as .gz, or try --dataset synthetic, which needs no download"
+    )

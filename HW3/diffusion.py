@@ -1,0 +1,346 @@
+"""Gaussian diffusion: the forward process q, the reverse process p, the loss, and two samplers, DDPM and
+DDIM.
+
+Papers: Ho, Jain, Abbeel 2020, "Denoising Diffusion Probabilistic Models" (DDPM); Song, Meng, Ermon 2021,
+    "Denoising Diffusion Implicit Models" (DDIM); Ho and Salimans 2022, "Classifier-Free Diffusion Guidance"
+    (CFG).
+
+Notation: beta_t the variance added at step t, alpha_t = 1 - beta_t, alpha_bar_t = alpha_0 ... alpha_t; x_t
+    the noisy data, x0 the clean data, eps the noise. t is 0-based: t = 0 means diffused by one step (the
+    papers' t = 1), T - 1 is the last; alpha_bar of "before t = 0" is exactly 1. The DDIM paper's alpha is
+    this alpha_bar.
+
+Simplified against the DDPM paper: linear betas and the plain loss L_simple alone; the reverse variance is
+    that of the posterior, one of their two choices.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """Describe the data and the noise schedule.
+
+    Args:
+        image_size: side of the images; 1 for latent vectors as (B, D, 1, 1).
+        channels: channels of the images, or dimensions D of the latents.
+        timesteps: number T of steps.
+        beta_start, beta_end: first and last beta, in (0, 1); those between are evenly spaced.
+        clip_x0: clip the prediction of x0 to [-1, 1] in the samplers.
+
+    Raises:
+        ValueError: if a size is not positive, or a beta out of range.
+    """
+
+    image_size: int = 32
+    channels: int = 1
+    timesteps: int = 1000
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
+    clip_x0: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "channels", "timesteps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("beta_start", "beta_end"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
+
+    @classmethod
+    def scaled(
+        cls, timesteps: int, beta_start: float | None = None, beta_end: float | None = None, **others
+    ) -> "DiffusionConfig":
+        """Return a schedule whose betas, where none are given, scale with 1000 / T, so that x_T is noise for any T."""
+        scale = 1000 / timesteps
+        beta_start = min(1e-4 * scale, 0.999) if beta_start is None else beta_start
+        beta_end = min(0.02 * scale, 0.999) if beta_end is None else beta_end
+        return cls(timesteps=timesteps, beta_start=beta_start, beta_end=beta_end, **others)
+
+
+class GaussianDiffusion(nn.Module):
+    """Add noise to data by a schedule, and take it out again with a model that predicts it.
+
+    Args:
+        model: the noise predictor, called as model(x_t, t) or model(x_t, t, cond) with x_t (B, C, H, W), t
+            int64 (B,); returns the predicted noise in x_t's shape.
+        config: shape of the data and schedule.
+    """
+
+    def __init__(self, model: Callable[..., Tensor], config: DiffusionConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        # The tables are computed in float64 and kept in float32: 1 - alpha_bar in float32 would lose three
+        # digits.
+        betas = torch.linspace(config.beta_start, config.beta_end, config.timesteps, dtype=torch.float64)
+        alphas = 1 - betas
+        alpha_bars = alphas.cumprod(dim=0)
+        alpha_bars_prev = torch.cat([alpha_bars.new_ones(1), alpha_bars[:-1]])
+        self._alpha_bars = alpha_bars.tolist()  # numbers for `ddim_step`, where all rows share one t
+
+        tables = {
+            "betas": betas,
+            "alphas": alphas,
+            "alpha_bars": alpha_bars,
+            "sqrt_alpha_bars": alpha_bars.sqrt(),
+            "sqrt_one_minus_alpha_bars": (1 - alpha_bars).sqrt(),
+            # DDPM Eq. (7): mean and variance of q(x_{t-1} | x_t, x_0)
+            "posterior_mean_coef_x0": alpha_bars_prev.sqrt() * betas / (1 - alpha_bars),
+            "posterior_mean_coef_x_t": alphas.sqrt() * (1 - alpha_bars_prev) / (1 - alpha_bars),
+            "posterior_variance": betas * (1 - alpha_bars_prev) / (1 - alpha_bars),
+        }
+        for name, table in tables.items():
+            self.register_buffer(name, table.float(), persistent=False)
+
+    def q_sample(self, x0: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Diffuse x0 to step t at once.
+
+        x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) noise; Eq. (4) of DDPM.
+
+        Args:
+            x0: clean data (B, ...).
+            t: int64 (B,) in 0..T-1.
+            noise: N(0, I) in x0's shape; drawn when None.
+
+        Returns:
+            x_t in x0's shape.
+        """
+        noise = torch.randn_like(x0) if noise is None else noise
+        return (
+            gather(self.sqrt_alpha_bars, t, x0) * x0 + gather(self.sqrt_one_minus_alpha_bars, t, x0) * noise
+        )
+
+    def training_loss(self, x0: Tensor, noise: Tensor | None = None, cond: Tensor | None = None) -> Tensor:
+        """Return how well the model predicts the noise at random timesteps.
+
+        L_simple = E || noise - eps_theta(x_t, t) ||^2 per component, t uniform in 0..T-1; Eq. (14) of DDPM.
+
+        Args:
+            x0: clean data (B, ...), in pixel space in [-1, 1].
+            noise: N(0, I) in x0's shape; drawn when None.
+            cond: condition of each row, (B, ...), or None.
+
+        Returns:
+            The loss, a scalar: the mean over rows and components.
+        """
+        t = torch.randint(0, self.config.timesteps, (len(x0),), device=x0.device)
+        noise = torch.randn_like(x0) if noise is None else noise
+        x_t = self.q_sample(x0, t, noise)
+        return F.mse_loss(self._predict_noise(x_t, t, cond), noise)
+
+    def p_mean_variance(
+        self, x_t: Tensor, t: Tensor, cond: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and variance of p(x_{t-1} | x_t), and the prediction of x0 that they are made from.
+
+        x0_pred = (x_t - sqrt(1 - alpha_bar_t) eps_pred) / sqrt(alpha_bar_t); DDPM Eq. (15)
+        mean = sqrt(alpha_bar_prev) beta_t / (1 - alpha_bar_t) x0_pred
+             + sqrt(alpha_t) (1 - alpha_bar_prev) / (1 - alpha_bar_t) x_t; Eq. (7); without clipping, Eq. (11)
+        variance = (1 - alpha_bar_prev) / (1 - alpha_bar_t) beta_t; Eq. (7)
+
+        Args:
+            x_t: noisy data (B, ...).
+            t: int64 (B,) in 0..T-1.
+            cond: condition of each row, or None.
+
+        Returns:
+            mean and x0_pred in x_t's shape; variance (B, 1, ...), exactly 0 at t = 0.
+        """
+        x0_pred = self._predict_x0(x_t, t, self._predict_noise(x_t, t, cond))
+        coef_x0 = gather(self.posterior_mean_coef_x0, t, x_t)
+        coef_x_t = gather(self.posterior_mean_coef_x_t, t, x_t)
+        return coef_x0 * x0_pred + coef_x_t * x_t, gather(self.posterior_variance, t, x_t), x0_pred
+
+    @torch.no_grad()
+    def sample_ddpm(
+        self,
+        batch_size: int,
+        device: torch.device | str,
+        cond: Tensor | None = None,
+        *,
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw samples by ancestral sampling over all T steps; Algorithm 2 of DDPM.
+
+        x_{t-1} = mean + sqrt(variance) z, z ~ N(0, I); the last step adds none, its variance is 0.
+
+        Args:
+            batch_size: number B of samples.
+            device: where the model is.
+            cond: condition of each row (B, ...), or None.
+            noise: the start x_T (B, C, H, W); drawn when None.
+            generator: source of all randomness; the global one when None.
+
+        Returns:
+            Samples (B, C, H, W).
+
+        Raises:
+            ValueError: if noise or cond does not have B rows.
+        """
+        x_t = self._start(batch_size, device, cond, noise, generator)
+        for step in reversed(range(self.config.timesteps)):
+            t = torch.full((batch_size,), step, device=x_t.device)
+            mean, variance, _ = self.p_mean_variance(x_t, t, cond)
+            x_t = mean + variance.sqrt() * randn_like(x_t, generator)
+        return x_t
+
+    @torch.no_grad()
+    def sample_ddim(
+        self,
+        batch_size: int,
+        device: torch.device | str,
+        steps: int = 50,
+        eta: float = 0.0,
+        cond: Tensor | None = None,
+        *,
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw samples in few steps by DDIM; section 4.2 of the paper.
+
+        Args:
+            batch_size: number B of samples.
+            device: where the model is.
+            steps: number of steps, 1 to T.
+            eta: 0 for the deterministic sampler, 1 for as much noise as DDPM's.
+            cond: condition of each row (B, ...), or None.
+            noise: the start x_T (B, C, H, W); drawn when None.
+            generator: source of all randomness; the global one when None.
+
+        Returns:
+            Samples (B, C, H, W).
+
+        Raises:
+            ValueError: if steps or eta is out of range, or noise or cond does not have B rows.
+        """
+        if not 0 <= eta <= 1:
+            raise ValueError(f"eta must be in [0, 1], got {eta}")
+        timesteps = self.ddim_timesteps(steps)
+        x_t = self._start(batch_size, device, cond, noise, generator)
+        for step, step_prev in zip(timesteps, [*timesteps[1:], -1], strict=True):
+            t = torch.full((batch_size,), step, device=x_t.device)
+            eps_pred = self._predict_noise(x_t, t, cond)
+            x_t = self.ddim_step(x_t, eps_pred, step, step_prev, eta, generator)
+        return x_t
+
+    def ddim_timesteps(self, steps: int) -> list[int]:
+        """Return `steps` distinct timesteps, evenly spaced and descending from T - 1.
+
+        Raises:
+            ValueError: if steps is not in 1..T.
+        """
+        if not 1 <= steps <= self.config.timesteps:
+            raise ValueError(f"steps must be from 1 to timesteps = {self.config.timesteps}, got {steps}")
+        return [(i + 1) * self.config.timesteps // steps - 1 for i in reversed(range(steps))]
+
+    def ddim_step(
+        self,
+        x_t: Tensor,
+        eps_pred: Tensor,
+        t: int,
+        t_prev: int,
+        eta: float,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Go from step t to step t_prev < t, which is -1 for the last step, onto x0.
+
+        sigma_t = eta sqrt((1 - alpha_bar_prev) / (1 - alpha_bar_t)) sqrt(1 - alpha_bar_t / alpha_bar_prev);
+        Eq. (16) x_prev = sqrt(alpha_bar_prev) x0_pred + sqrt(1 - alpha_bar_prev - sigma_t^2) eps_pred +
+        sigma_t z; Eq. (12)
+
+        Where x0_pred is clipped, eps_pred is replaced by the noise that leads from x_t to the clipped
+        x0_pred.
+
+        Args:
+            x_t: noisy data (B, ...) at step t.
+            eps_pred: the model's prediction of the noise in it.
+            t, t_prev: the two steps; alpha_bar of step -1 is 1.
+            eta: 0 for no noise, 1 for the posterior's variance.
+            generator: source of z.
+
+        Returns:
+            x_prev in x_t's shape.
+        """
+        ### BEGIN SOLUTION
+        alpha_bar_t = self._alpha_bars[t]
+        alpha_bar_prev = self._alpha_bars[t_prev] if t_prev >= 0 else 1.0
+        x0_pred = (x_t - math.sqrt(1 - alpha_bar_t) * eps_pred) / math.sqrt(alpha_bar_t)
+        if self.config.clip_x0:
+            x0_pred = x0_pred.clamp(-1, 1)
+            eps_pred = (x_t - math.sqrt(alpha_bar_t) * x0_pred) / math.sqrt(1 - alpha_bar_t)
+        sigma_t = eta * math.sqrt(
+            (1 - alpha_bar_prev) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_prev)
+        )
+        direction = math.sqrt(1 - alpha_bar_prev - sigma_t**2) * eps_pred  # "direction pointing to x_t"
+        return math.sqrt(alpha_bar_prev) * x0_pred + direction + sigma_t * randn_like(x_t, generator)
+        ### END SOLUTION
+
+    def _predict_noise(self, x_t: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        eps_pred = self.model(x_t, t) if cond is None else self.model(x_t, t, cond)
+        return eps_pred.to(x_t.dtype)  # the schedule is fp32, also where the model multiplies in bf16
+
+    def _predict_x0(self, x_t: Tensor, t: Tensor, eps_pred: Tensor) -> Tensor:
+        noise_part = gather(self.sqrt_one_minus_alpha_bars, t, x_t) * eps_pred
+        x0_pred = (x_t - noise_part) / gather(self.sqrt_alpha_bars, t, x_t)
+        return x0_pred.clamp(-1, 1) if self.config.clip_x0 else x0_pred
+
+    def _start(
+        self,
+        batch_size: int,
+        device: torch.device | str,
+        cond: Tensor | None,
+        noise: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        shape = (batch_size, self.config.channels, self.config.image_size, self.config.image_size)
+        if cond is not None and len(cond) != batch_size:
+            raise ValueError(f"cond must have batch_size = {batch_size} rows, got {len(cond)}")
+        if noise is None:
+            return randn_like(torch.empty(shape, device=device), generator)
+        if noise.shape != shape:
+            raise ValueError(f"noise must have the shape {shape}, got {tuple(noise.shape)}")
+        return noise.to(device)
+
+
+class GuidedModel(nn.Module):
+    """Turn a conditional noise predictor into one with classifier-free guidance.
+
+    eps = eps_uncond + guidance_scale (eps_cond - eps_uncond); Eq. (6) of CFG, whose w is guidance_scale - 1.
+
+    Args:
+        model: the noise predictor, called as model(x_t, t, cond).
+        null_cond: the condition (D,) that stands for none.
+        guidance_scale: 1 is the plain conditional prediction, 0 the unconditional one, more exaggerates the
+            condition.
+    """
+
+    def __init__(self, model: Callable[..., Tensor], null_cond: Tensor, guidance_scale: float) -> None:
+        super().__init__()
+        self.model, self.null_cond, self.guidance_scale = model, null_cond, guidance_scale
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        """Return the guided prediction, in x_t's shape, for x_t (B, ...), t (B,) and cond (B, D)."""
+        if self.guidance_scale == 1:
+            return self.model(x_t, t, cond)
+        both = torch.cat([cond, self.null_cond.expand_as(cond)])  # (B, D) -> (2B, D)
+        eps_cond, eps_uncond = self.model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
+        return eps_uncond + self.guidance_scale * (eps_cond - eps_uncond)
+
+
+def gather(table: Tensor, t: Tensor, x: Tensor) -> Tensor:
+    """Return table[t] in a shape that broadcasts over x: (T,) and t (B,) -> (B, 1, ..., 1) of x's rank and dtype."""
+    return table[t].to(x.dtype).view(-1, *[1] * (x.dim() - 1))
+
+
+def randn_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw N(0, I) in x's shape on the generator's device and move it to x's, so a CPU seed serves every device."""
+    device = x.device if generator is None else generator.device
+    return torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x.device)

@@ -1,0 +1,262 @@
+"""What surrounds a training loop and is no machine learning: device, precision, seeds, run folder, grids,
+numbers.
+
+Plain functions; none of them knows a model or a loss, calls `backward()` or iterates over epochs.
+"""
+
+import csv
+import importlib
+import io
+import os
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+
+class UsageError(Exception):
+    """A wrong use: a flag, or a file that is missing or unsuitable. Scripts print it as one line and exit with 2."""
+
+
+class RunError(Exception):
+    """A failure while running. Scripts print it as one line and exit with 1."""
+
+
+def import_torchvision(module: str):
+    """Import a module of torchvision, late: one built for another torch fails here, and deserves an
+    explanation.
+
+    Raises:
+        UsageError: if torchvision is missing or does not fit the torch beside it.
+    """
+    try:
+        return importlib.import_module(module)
+    except (ImportError, RuntimeError, AttributeError) as error:
+        raise UsageError(
+            f"torchvision is missing or does not fit torch {torch.__version__} ({error}); "
+            "install the tested pair with: pip install -r requirements.txt"
+        ) from error
+
+
+# Device and precision
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; `auto` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        UsageError: if the device that is asked for is not there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, there in available.items() if there)
+    elif not available[name]:
+        raise UsageError(f"--device {name}: there is no such device here, or this torch was built without it")
+    return torch.device(name)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the context in which a model runs, for any number of `with` statements.
+
+    `auto` multiplies in bf16 where that is faster: on GPUs that have it and on processors that multiply it natively.
+    Weights, losses and the schedule stay fp32 in any case.
+
+    Args:
+        device: where the model runs.
+        precision: `fp32`, `bf16` or `auto`.
+    """
+    if precision == "auto":
+        if device.type == "cpu":
+            cpu = torch.cpu.get_capabilities()
+            pays = cpu.get("avx512_bf16", False) or cpu.get("amx_bf16", False)
+        else:
+            pays = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16" if pays else "fp32"
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+# Randomness
+
+
+def derive_seed(seed: int, epoch: int, purpose: str) -> int:
+    """Return a seed in [0, 2^63) that is well mixed from its three parts, so that no two uses share a stream."""
+    mixed = np.random.SeedSequence([seed, epoch, *purpose.encode()]).generate_state(1, np.uint64)
+    return int(mixed[0] >> 1)
+
+
+def seed_epoch(seed: int, epoch: int) -> None:
+    """Seed all randomness of an epoch by (seed, epoch), so that a resumed run needs no stored generator
+    state.
+
+    Epoch 0 is what comes before training: the initial weights.
+    """
+    torch.manual_seed(derive_seed(seed, epoch, "train"))
+
+
+def seeded_generator(seed: int, purpose: str) -> torch.Generator:
+    """Return a CPU generator for pictures: the same noise every epoch, and none of it taken from training."""
+    return torch.Generator().manual_seed(derive_seed(seed, 0, purpose))
+
+
+# Run folder
+
+
+def open_run_folder(out_dir: str | os.PathLike, name: str, *, resume: bool) -> Path:
+    """Make the folder of a run ready; unless it is resumed, an earlier run there moves aside to a numbered
+    folder.
+
+    Args:
+        out_dir: the folder.
+        name: prefix of the checkpoints, `name_latest.pt` and `name_best.pt`.
+        resume: leave the earlier run where it is.
+
+    Raises:
+        UsageError: if the folder can't be made or written to.
+    """
+    folder = Path(out_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(".*.tmp"):
+            leftover.unlink()
+        patterns = (f"{name}_latest.pt", f"{name}_best.pt", "*_epoch_[0-9]*.png", "metrics.csv")
+        earlier = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
+        if earlier and not resume:
+            aside = next(
+                path for n in range(1, 10**6) if not (path := Path(f"{folder.absolute()}.{n}")).exists()
+            )
+            aside.mkdir()
+            for file in earlier:
+                file.rename(aside / file.name)
+            print(f"Moved the earlier run in {folder} aside to {os.path.relpath(aside)}")
+    except OSError as error:
+        raise UsageError(
+            f"the output folder {folder} can't be used: {error.strerror}: {error.filename}"
+        ) from error
+    return folder
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader never sees half of it: beside its place, flushed to disk, then renamed."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def save_grid(images: Tensor, path: Path, columns: int = 8) -> None:
+    """Save images (N, 1, H, W) in [0, 1] as one PNG, in rows of `columns`."""
+    utils = import_torchvision("torchvision.utils")
+    buffer = io.BytesIO()
+    utils.save_image(images.float().cpu(), buffer, format="png", nrow=columns)
+    write_whole(path, buffer.getvalue())
+
+
+# Progress
+
+
+class Losses:
+    """Collect the losses of an epoch where they are computed, so that a GPU need not wait, and average them.
+
+    Args:
+        epoch: 1-based number of the epoch.
+        checkpoint: the file that is still good if the epoch fails.
+        names: of the losses.
+    """
+
+    def __init__(self, epoch: int, checkpoint: Path, *names: str) -> None:
+        self.epoch, self.checkpoint, self.names = epoch, checkpoint, names
+        self.steps: list[Tensor] = []
+        self.sizes: list[int] = []
+
+    def add(self, batch_size: int, *losses: Tensor) -> None:
+        """Add the losses of one step, scalars that are means over a batch of batch_size.
+
+        Raises:
+            RunError: if one of them is not finite; on a GPU this shows at the end of the epoch.
+        """
+        self.steps.append(torch.stack([loss.detach().float() for loss in losses]))
+        self.sizes.append(batch_size)
+        if self.steps[-1].device.type == "cpu":
+            self._check(self.steps[-1:], first_step=len(self.steps))
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each loss over all images so far, by name.
+
+        Raises:
+            RunError: if a loss was not finite.
+        """
+        steps = torch.stack(self.steps).cpu().double()  # (steps, names)
+        self._check(steps, first_step=1)
+        sizes = torch.tensor(self.sizes, dtype=torch.float64)
+        return dict(zip(self.names, (sizes @ steps / sizes.sum()).tolist(), strict=True))
+
+    def _check(self, steps: Iterable[Tensor], first_step: int) -> None:
+        for number, values in enumerate(steps, first_step):
+            if not values.isfinite().all():
+                kept = (
+                    f"the last good checkpoint is {self.checkpoint}"
+                    if self.checkpoint.exists()
+                    else "nothing was saved"
+                )
+                listed = ", ".join(
+                    f"{name} {value:g}" for name, value in zip(self.names, values.tolist(), strict=True)
+                )
+                raise RunError(f"training diverged in epoch {self.epoch}, step {number}: {listed}; {kept}")
+
+
+def progress(loader: DataLoader, epoch: int, epochs: int, losses: Losses) -> Iterator[list[Tensor]]:
+    """Yield the batches of an epoch behind a bar on stderr with the first loss and images/s; silent without a terminal."""
+    images = min(len(loader.dataset), len(loader) * loader.sampler.batch_size)
+    with tqdm(total=images, unit=" images", desc=f"epoch {epoch}/{epochs}", disable=None, leave=False) as bar:
+        for batch in loader:
+            yield batch
+            bar.update(len(batch[0]))
+            if not bar.disable and losses.steps:
+                bar.set_postfix_str(f"{losses.names[0]} {losses.steps[-1][0].item():.4f}", refresh=False)
+
+
+def print_start(
+    device: torch.device,
+    autocast: torch.autocast,
+    loader: DataLoader,
+    model: torch.nn.Module,
+    args: Namespace,
+    done: int,
+) -> None:
+    """Print the line that a run begins with: device, precision, data set, parameters, epochs done and to do."""
+    if device.type == "cuda":
+        where = torch.cuda.get_device_name(device)
+    else:
+        where = f"{device.type}, {torch.get_num_threads()} threads"
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    print(
+        f"{where}, {'bf16' if autocast._enabled else 'fp32'} | {args.dataset}, {len(loader.dataset):,} images, "
+        f"{len(loader)} steps an epoch | {parameters:,} parameters | epochs {done + 1} to {args.epochs}"
+        if done < args.epochs
+        else f"Nothing left to do: {done} of {args.epochs} epochs are done; --epochs N asks for more",
+        flush=True,
+    )
+
+
+def report_epoch(folder: Path, metrics: list[dict], epochs: int, look_at: Path | None) -> None:
+    """Write metrics.csv and print the line of the last epoch: its numbers, its time, and the file to look at.
+
+    The file is written anew from all rows, so that a resumed run leaves no gap and no double.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=metrics[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(metrics)
+    write_whole(folder / "metrics.csv", text.getvalue().encode())
+
+    row = dict(metrics[-1])
+    epoch, seconds = row.pop("epoch"), row.pop("seconds")
+    numbers = "  ".join(f"{name} {value:.4f}" for name, value in row.items())
+    print(f"epoch {epoch}/{epochs}  {numbers}  {seconds} s" + (f"  {look_at}" if look_at else ""), flush=True)

@@ -1,0 +1,137 @@
+"""A convolutional variational autoencoder (VAE) for 1x32x32 images, and its loss.
+
+Paper: Kingma and Welling 2014, "Auto-Encoding Variational Bayes".
+
+Notation: x image, z latent, D = `latent_dim`; q(z|x) = N(mu, diag(exp(logvar))) the encoder, p(x|z) the
+    decoder, p(z) = N(0, I) the prior.
+
+Simplified against the paper: one sample of z per image and step (their L = 1), and a weight on the KL term
+    (Higgins et al. 2017, beta-VAE) for the student to vary.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+WIDTHS = (32, 64, 128)  # channels at 16x16, 8x8 and 4x4 pixels
+
+
+class ConvVAE(nn.Module):
+    """Encode images as Gaussians over latents, and decode latents as images.
+
+    Args:
+        latent_dim: number D of latent dimensions, at least 1.
+
+    Raises:
+        ValueError: if latent_dim is less than 1.
+    """
+
+    def __init__(self, latent_dim: int = 100) -> None:
+        super().__init__()
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
+        self.latent_dim = latent_dim
+        first, second, third = WIDTHS
+        self.encoder = nn.Sequential(
+            *halve(1, first),  # (B, 1, 32, 32) -> (B, 32, 16, 16)
+            *halve(first, second),  # -> (B, 64, 8, 8)
+            *halve(second, third),  # -> (B, 128, 4, 4)
+            nn.Flatten(),
+        )
+        self.to_mu = nn.Linear(third * 4 * 4, latent_dim)
+        self.to_logvar = nn.Linear(third * 4 * 4, latent_dim)
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, third * 4 * 4, bias=False),
+            nn.Unflatten(1, (third, 4, 4)),
+            nn.BatchNorm2d(third),
+            nn.ReLU(),
+            *double(third, second),  # -> (B, 64, 8, 8)
+            *double(second, first),  # -> (B, 32, 16, 16)
+            nn.ConvTranspose2d(first, 1, 4, stride=2, padding=1),  # -> (B, 1, 32, 32)
+        )
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mu and logvar of q(z|x), each float32 (B, D), for images x (B, 1, 32, 32) in [0, 1]."""
+        h = self.encoder(x)
+        return self.to_mu(h).float(), self.to_logvar(h).float()
+
+    def reparameterize(self, mu: Tensor, logvar: Tensor) -> Tensor:
+        """Draw z ~ q(z|x) as a differentiable function of mu and logvar.
+
+        z = mu + sigma * eps, sigma = exp(logvar / 2), eps ~ N(0, I); section 2.4 of Kingma and Welling.
+
+        Args:
+            mu, logvar: (B, D).
+
+        Returns:
+            z (B, D).
+        """
+        std = torch.exp(0.5 * logvar)
+        return mu + std * torch.randn_like(std)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the images float32 (B, 1, 32, 32) in [0, 1] of latents z (B, D) or (B, D, 1, 1)."""
+        return torch.sigmoid(self.decoder(z.flatten(1)).float())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the reconstruction (B, 1, 32, 32) in [0, 1], mu and logvar (B, D) of images x (B, 1, 32, 32)."""
+        mu, logvar = self.encode(x)
+        return self.decode(self.reparameterize(mu, logvar)), mu, logvar
+
+    @torch.no_grad()
+    def canonicalize_latent(self, z: Tensor, threshold: float = 0.5) -> Tensor:
+        """Flip the sign of each latent whose decoded image is mostly bright: digits are dark, so it lies
+        wrong way round.
+
+        Args:
+            z: latents (B, D) or (B, D, 1, 1).
+            threshold: greatest mean of a decoded image, in [0, 1], that is left as it is.
+
+        Returns:
+            Latents of z's shape.
+        """
+        flipped = self.decode(z).mean(dim=(1, 2, 3)) > threshold  # (B, 1, 32, 32) -> (B,)
+        return torch.where(flipped.view(-1, *[1] * (z.dim() - 1)), -z, z)
+
+
+def halve(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
+    """Return the layers that halve the sides of a feature map."""
+    conv = nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
+    return conv, nn.BatchNorm2d(out_channels), nn.ReLU()
+
+
+def double(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
+    """Return the layers that double the sides of a feature map."""
+    conv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
+    return conv, nn.BatchNorm2d(out_channels), nn.ReLU()
+
+
+def vae_loss(
+    recon: Tensor, x: Tensor, mu: Tensor, logvar: Tensor, kl_weight: float = 1.0, loss_type: str = "mse"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the negative evidence lower bound (ELBO) and its two parts, summed over the batch.
+
+    total = rec + kl_weight * kl; Eq. (10) of Kingma and Welling with
+    rec = sum (recon - x)^2, or sum -[x log recon + (1 - x) log(1 - recon)],
+    kl = -1/2 sum (1 + logvar - mu^2 - exp(logvar)), their appendix B.
+
+    Args:
+        recon, x: reconstructions and images (B, 1, 32, 32) in [0, 1].
+        mu, logvar: of q(z|x), (B, D).
+        kl_weight: weight of the KL divergence; 1 is the ELBO of the paper.
+        loss_type: `mse` (Gaussian decoder) or `bce` (Bernoulli decoder).
+
+    Returns:
+        total, rec and kl: scalars, sums over pixels, latent dimensions and batch, in nats for `bce`.
+
+    Raises:
+        ValueError: if loss_type is neither.
+    """
+    if loss_type == "mse":
+        rec = F.mse_loss(recon, x, reduction="sum")
+    elif loss_type == "bce":
+        rec = F.binary_cross_entropy(recon, x, reduction="sum")
+    else:
+        raise ValueError(f"loss_type must be 'mse' or 'bce', got {loss_type!r}")
+    kl = -0.5 * torch.sum(1 + logvar - mu.square() - logvar.exp())
+    return rec + kl_weight * kl, rec, kl
