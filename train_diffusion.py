@@ -67,11 +67,7 @@ def main(argv=None):
 
     # Model, EMA, optimizer
     runtime.seed_epoch(args.seed, 0)
-    model_config = {
-        "base_channels": args.base_channels,
-        "channel_mults": args.channel_mults,
-        "num_res_blocks": args.num_res_blocks,
-    }
+    model_config = cli.unet_config(args)
     model = UNet(**model_config).to(device)
     ema = EMA(model, args.ema_decay)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)

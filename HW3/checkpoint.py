@@ -136,7 +136,7 @@ def load_resumed(path: Path, stage: str, args: Namespace, device: torch.device) 
     return checkpoint
 
 
-def warn_other_dataset(checkpoint: dict[str, Any], path: Path, dataset: str) -> None:
+def note_other_dataset(checkpoint: dict[str, Any], path: Path, dataset: str) -> None:
     """Say in one line when an earlier stage was trained on another data set than this one trains on."""
     if checkpoint["args"]["dataset"] != dataset:
         print(f"Note: {path} was trained on {checkpoint['args']['dataset']}, this run trains on {dataset}")

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from HW3.runtime import RunError, UsageError
 
@@ -167,6 +167,11 @@ def add_unet_flags(parser: Parser) -> None:
     add("--base-channels", type=integer(8, multiple_of=8), default=16, help="channels of the first level")
     add("--channel-mults", type=integers(1), default=[1, 2, 4, 8], help="multiples of them, level by level")
     add("--num-res-blocks", type=integer(1), default=1, help="residual blocks per level, down and up")
+
+
+def unet_config(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of the UNet that these flags ask for."""
+    return {name: getattr(args, name) for name in ("base_channels", "channel_mults", "num_res_blocks")}
 
 
 def parse_diffusion_args(parser: Parser, argv: list[str] | None) -> argparse.Namespace:

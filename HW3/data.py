@@ -198,12 +198,12 @@ def make_loader(
     dataset: Dataset,
     batch_size: int,
     *,
-    shuffle: bool,
-    seed: int,
+    shuffle: bool = False,
+    seed: int = 0,
     num_workers: int = 0,
     limit_batches: int | None = None,
 ) -> DataLoader:
-    """Return a loader over a data set that is indexed by whole batches (int64 tensors), such as a TensorDataset."""
+    """Return a loader over a data set that is indexed by whole batches (int64), such as a TensorDataset."""
     order = BatchOrder(len(dataset), batch_size, shuffle=shuffle, seed=seed, limit_batches=limit_batches)
     # A generator of its own: the loader draws a number for its workers, which must not move the global
     # generator.

@@ -170,7 +170,7 @@ class Losses:
         names: of the losses.
     """
 
-    def __init__(self, epoch: int, checkpoint: Path, *names: str) -> None:
+    def __init__(self, epoch: int, checkpoint: Path | None, *names: str) -> None:
         self.epoch, self.checkpoint, self.names = epoch, checkpoint, names
         self.steps: list[Tensor] = []
         self.sizes: list[int] = []

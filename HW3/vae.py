@@ -9,6 +9,9 @@ Simplified against the paper: one sample of z per image and step (their L = 1), 
     (Higgins et al. 2017, beta-VAE) for the student to vary.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -92,6 +95,79 @@ class ConvVAE(nn.Module):
         """
         flipped = self.decode(z).mean(dim=(1, 2, 3)) > threshold  # (B, 1, 32, 32) -> (B,)
         return torch.where(flipped.view(-1, *[1] * (z.dim() - 1)), -z, z)
+
+
+class LatentSpace(nn.Module):
+    """The latents of a frozen VAE as data for diffusion: standardised by the data set's own mean and deviation.
+
+    Rombach et al. 2022, section G, scale the latents to unit deviation, so that the noise schedule fits them;
+    here each dimension is centred and scaled by itself.
+
+    Args:
+        vae: the VAE; it is set to evaluation and frozen.
+        canonicalize: apply `ConvVAE.canonicalize_latent` to latents that are drawn and before decoding.
+    """
+
+    def __init__(self, vae: ConvVAE, *, canonicalize: bool = False) -> None:
+        super().__init__()
+        self.vae = vae.eval().requires_grad_(False)
+        self.canonicalize = canonicalize
+        self.register_buffer("mean", torch.zeros(vae.latent_dim))
+        self.register_buffer("std", torch.ones(vae.latent_dim))
+
+    @classmethod
+    def restore(cls, saved: dict[str, Any], *, canonicalize: bool = False) -> "LatentSpace":
+        """Rebuild the space from what `state` returned, or an unfitted one from a checkpoint of the VAE."""
+        vae = ConvVAE(**saved["model_config"])
+        vae.load_state_dict(saved["model_state"])
+        space = cls(vae, canonicalize=canonicalize)
+        if "mean" in saved:
+            space.mean, space.std = saved["mean"], saved["std"]
+        return space
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs, for the checkpoint of a later stage."""
+        return {
+            "model_config": {"latent_dim": self.vae.latent_dim},
+            "model_state": self.vae.state_dict(),
+            "mean": self.mean,
+            "std": self.std,
+        }
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Encode a data set once and take its mean and deviation for the standardisation.
+
+        The aggregate posterior, the mixture of all q(z|x), has the mean E[mu] and the variance
+        E[exp(logvar)] + Var[mu].
+
+        Args:
+            batches: of images (B, 1, 32, 32) in [0, 1] and their labels.
+
+        Returns:
+            mu and logvar (N, D) of all images.
+        """
+        encoded = [self.vae.encode(x.to(self.mean.device)) for x, _ in batches]
+        mu, logvar = (torch.cat(parts) for parts in zip(*encoded, strict=True))
+        self.mean.copy_(mu.mean(dim=0))
+        self.std.copy_((logvar.exp().mean(dim=0) + mu.var(dim=0, unbiased=False)).sqrt())
+        return mu, logvar
+
+    @torch.no_grad()
+    def draw(self, mu: Tensor, logvar: Tensor) -> Tensor:
+        """Draw z ~ q(z|x) afresh, standardised, (B, D, 1, 1), for mu and logvar (B, D)."""
+        z = self.vae.reparameterize(mu, logvar)
+        if self.canonicalize:
+            z = self.vae.canonicalize_latent(z)
+        return ((z - self.mean) / self.std)[:, :, None, None]
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the images (B, 1, 32, 32) in [0, 1] of standardised latents z (B, D, 1, 1)."""
+        z = z.flatten(1) * self.std + self.mean
+        if self.canonicalize:
+            z = self.vae.canonicalize_latent(z)
+        return self.vae.decode(z)
 
 
 def halve(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
