@@ -1,4 +1,4 @@
-"""Train TinyCLIP: an image encoder and an embedding per label learn one space, where an image lies near its label.
+"""Train TinyCLIP: images and labels are embedded in one space, where an image lies near its label.
 
 Paper: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision".
 

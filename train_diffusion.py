@@ -5,8 +5,8 @@ Paper: Ho, Jain, Abbeel 2020, "Denoising Diffusion Probabilistic Models"; DDIM: 
     python train_diffusion.py                    # 20 epochs on MNIST
     python train_diffusion.py --resume           # go on after an interruption
 
-Writes to result/diffusion/: samples_ddpm_epoch_XXX.png and samples_ddim_epoch_XXX.png (64 digits each, from the
-same start noise every epoch), diffusion_latest.pt, metrics.csv.
+Writes to result/diffusion/: samples_ddpm_epoch_XXX.png and samples_ddim_epoch_XXX.png (64 digits each, from
+the same start noise every epoch), diffusion_latest.pt, metrics.csv.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Train a tiny Stable Diffusion: a UNet predicts the noise in an image, told by CLIP which digit it shows.
 
-Papers: Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models"; Ho and Salimans 2022,
-"Classifier-Free Diffusion Guidance".
+Papers: Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models"; Ho and Salimans
+2022, "Classifier-Free Diffusion Guidance".
 
     python train_tiny_sd.py --epochs 40 --clip_ckpt result/clip/clip_latest.pt
     python train_tiny_sd.py --epochs 40 --resume                 # go on after an interruption
@@ -9,8 +9,8 @@ Papers: Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffus
 
 The third runs in the latent space of the VAE, with an MLP for the UNet, as the real Stable Diffusion does.
 
-Needs the checkpoint of train_clip.py. Writes to result/tiny_sd/: samples_epoch_XXX.png (80 digits, every row 0 to
-9, from the same start noise every epoch), tiny_sd_latest.pt, metrics.csv.
+Needs the checkpoint of train_clip.py. Writes to result/tiny_sd/: samples_epoch_XXX.png (80 digits, every row
+0 to 9, from the same start noise every epoch), tiny_sd_latest.pt, metrics.csv.
 """
 
 import sys
@@ -24,8 +24,9 @@ from torch.utils.data import TensorDataset
 from HW3 import checkpoint, cli, runtime
 from HW3.clip import TinyCLIP
 from HW3.data import NUM_CLASSES, get_mnist_dataloaders, make_loader, to_signed, to_unit
-from HW3.diffusion import DiffusionConfig, GaussianDiffusion, GuidedModel
+from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
+from HW3.guidance import GuidedModel
 from HW3.mlp import EpsMLP
 from HW3.Unet import UNet
 from HW3.vae import LatentSpace

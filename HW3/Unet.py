@@ -1,16 +1,16 @@
 """The noise predictor for images: a small UNet that is told the timestep and, if asked to, a condition.
 
 Papers: Ronneberger et al. 2015 (U-Net); Ho, Jain, Abbeel 2020 (DDPM), appendix B, for its use as
-    eps_theta(x_t, t); Dhariwal and Nichol 2021, section 3, for scale and shift by the embedding ("adaptive
-    group normalisation").
+eps_theta(x_t, t); Dhariwal and Nichol 2021, section 3, for scale and shift by the embedding ("adaptive group
+normalisation").
 
 Notation: B batch, C channels, H x W pixels, E = `time_dim`, the width of the embedding of time and condition.
 
 Simplified against the DDPM paper: no attention, no dropout, one residual block a level, and few channels
-    where there are many pixels. A 3x3 convolution costs 18 C^2 H W operations, so with channels that double
-    as the sides halve every level costs the same, and none of them much. Added to the paper: a gate, eps_pred
-    = gate(t) * x_t + network(x_t, t). At large t the noise is nearly x_t itself; the gate passes it on, and
-    the thin network is left with the digit.
+where there are many pixels. A 3x3 convolution costs 18 C^2 H W operations, so with channels that double as
+the sides halve every level costs the same, and none of them much. Added to the paper: a gate, eps_pred =
+gate(t) * x_t + network(x_t, t). At large t the noise is nearly x_t itself; the gate passes it on, and the
+thin network is left with the digit.
 """
 
 import math
@@ -25,8 +25,7 @@ GROUPS = 8  # of channels in every group normalisation
 
 
 class SinusoidalEmbedding(nn.Module):
-    """Embed timesteps as sines and cosines of geometrically spaced frequencies (Vaswani et al. 2017, section
-    3.5).
+    """Embed timesteps as sines and cosines of many frequencies (Vaswani et al. 2017, section 3.5).
 
     embedding = [sin(t w_0), ..., sin(t w_k), cos(t w_0), ..., cos(t w_k)], w_i = 10000^(-i / (dim / 2)).
 
@@ -68,8 +67,7 @@ class Embedding(nn.Module):
             self.cond = nn.Sequential(nn.Linear(cond_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Return the embedding (B, dim) of t (B,) and of cond (B, cond_dim), unit vectors; None stands for
-        zeros.
+        """Return the embedding (B, dim) of t (B,) and cond (B, cond_dim), unit vectors; None means zeros.
 
         Raises:
             ValueError: if cond is given to a model without one, or its shape is not (B, cond_dim).

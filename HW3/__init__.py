@@ -11,5 +11,5 @@ Read it in this order, beside the script that trains each part:
 6. `Unet` again, now with a condition: tiny Stable Diffusion (train_tiny_sd.py)
 
 What surrounds the training loops and is no machine learning: `cli` (flags, exit codes), `runtime` (device,
-    seeds, folders, grids, progress), `checkpoint` (saving, loading, resuming) and `ema` (averaged weights).
+seeds, folders, grids, progress), `checkpoint` (saving, loading, resuming) and `ema` (averaged weights).
 """

@@ -1,5 +1,4 @@
-"""Checkpoints: written whole or not at all, checked when read, and compared with the flags of a run that
-resumes.
+"""Checkpoints: written whole or not at all, checked when read, compared with the flags of a run that resumes.
 
 A checkpoint is one dict of tensors, str, int, float, bool, list and dict, and loads with
 `torch.load(path, weights_only=True)` onto any device:
@@ -28,23 +27,11 @@ from torch import nn
 from HW3.ema import EMA
 from HW3.runtime import UsageError, write_whole
 
-# Flags that may differ when a run resumes: they choose where and how long it runs and what it draws, not what
-# it learns.
-FREE_FLAGS = {
-    *(
-        "epochs",
-        "resume",
-        "device",
-        "no_cuda",
-        "precision",
-        "num_workers",
-        "data_dir",
-        "out_dir",
-        "vae_ckpt",
-        "clip_ckpt",
-    ),
-    *("sample_every", "ddim_steps", "ddim_eta", "guidance_scale", "save_recon"),
-}
+# Flags that may differ when a run resumes: they choose where and how long it runs and what it draws.
+FREE_FLAGS = set(
+    "epochs resume device precision num_workers data_dir out_dir vae_ckpt clip_ckpt "
+    "sample_every ddim_steps ddim_eta guidance_scale save_recon".split()
+)
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
@@ -74,7 +61,7 @@ def training_state(
 def restore_training(
     checkpoint: dict[str, Any], model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer
 ) -> list[dict]:
-    """Load what `training_state` saved into the model, its EMA and its optimizer; return the metrics so far."""
+    """Load what `training_state` saved into model, EMA and optimizer; return the metrics so far."""
     model.load_state_dict(checkpoint["raw_state"])
     ema.model.load_state_dict(checkpoint["model_state"])
     ema.updates = checkpoint["ema_updates"]

@@ -15,7 +15,7 @@ from HW3.runtime import RunError, UsageError
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that takes `--data-dir` as `--data_dir` too, no abbreviations, and complains in one line."""
+    """A parser that takes `--data-dir` as `--data_dir` too, no abbreviations, and complains in one line."""
 
     def __init__(self, description: str) -> None:
         super().__init__(
@@ -197,8 +197,7 @@ def _raise_terminated(signum, frame) -> NoReturn:
 
 
 def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
-    """Wrap a script's main function: what a user can cause ends in one line on stderr and the documented exit
-    code.
+    """Wrap a script's main function: what a user can cause ends in one line on stderr and an exit code.
 
     0 done; 1 a failure while running; 2 wrong use; 130 and 143 after SIGINT and SIGTERM. With HW3_DEBUG=1 in
     the environment the traceback is shown instead.

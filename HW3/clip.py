@@ -1,14 +1,14 @@
 """TinyCLIP: images and the labels 0 to 9 as unit vectors in one space, where an image lies near its label.
 
 Paper: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision" (CLIP),
-    figure 3.
+figure 3.
 
 Notation: B images, K classes, D = `embed_dim`.
 
 Simplified against the paper: a "text" is a label and its encoder a table of learned embeddings; all K texts
-    stand beside every batch of images. With ten labels a batch holds many images of each, so the loss takes
-    all of them as right (Khosla et al. 2020, supervised contrastive learning), where the paper's would call
-    all but one wrong.
+stand beside every batch of images. With ten labels a batch holds many images of each, so the loss takes all
+of them as right (Khosla et al. 2020, supervised contrastive learning), where the paper's would call all but
+one wrong.
 """
 
 import math
@@ -96,8 +96,7 @@ class TinyCLIP(nn.Module):
     def compute_logits(self, image_embs: Tensor, class_embs: Tensor) -> Tensor:
         """Return the scaled similarities of images and classes.
 
-        logits = exp(logit_scale) image_embs class_embs^T, with exp(logit_scale) at most 100; section 2.5 of
-        CLIP.
+        logits = exp(logit_scale) image_embs class_embs^T, with exp(logit_scale) at most 100; section 2.5.
 
         Args:
             image_embs: unit vectors (B, D).
@@ -114,16 +113,16 @@ class TinyCLIP(nn.Module):
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
-        """Return the label int64 (B,) that lies nearest to each image of x (B, C, H, W): zero-shot classification."""
+        """Return the labels int64 (B,) nearest to images x (B, C, H, W): zero-shot classification."""
         return self(x).argmax(dim=1)
 
 
 def clip_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the symmetric contrastive loss, right when labels repeat in the batch.
 
-    image -> label: the cross-entropy of each image's softmax over the K labels. label -> image: for each
-    label c in the batch, KL(uniform over its n_c images || its softmax over the B images), which is -1/n_c
-    sum_{i: y_i = c} log softmax_i(logits_ic) - log n_c; 0 when each of them is equally near.
+    image -> label: the cross-entropy of each image's softmax over the K labels
+    label -> image: for each label c in the batch, KL(uniform over its n_c images || its softmax over the B
+        images) = -1/n_c sum_{i: y_i = c} log softmax_i(logits_ic) - log n_c; 0 when all are equally near
     loss = (the two means) / 2; figure 3 of CLIP, with the positives of Eq. (2) of Khosla et al.
 
     Args:

@@ -1,17 +1,14 @@
-"""Gaussian diffusion: the forward process q, the reverse process p, the loss, and two samplers, DDPM and
-DDIM.
+"""Gaussian diffusion: the forward process q, the reverse process p, the loss, and two samplers.
 
 Papers: Ho, Jain, Abbeel 2020, "Denoising Diffusion Probabilistic Models" (DDPM); Song, Meng, Ermon 2021,
-    "Denoising Diffusion Implicit Models" (DDIM); Ho and Salimans 2022, "Classifier-Free Diffusion Guidance"
-    (CFG).
+"Denoising Diffusion Implicit Models" (DDIM).
 
-Notation: beta_t the variance added at step t, alpha_t = 1 - beta_t, alpha_bar_t = alpha_0 ... alpha_t; x_t
-    the noisy data, x0 the clean data, eps the noise. t is 0-based: t = 0 means diffused by one step (the
-    papers' t = 1), T - 1 is the last; alpha_bar of "before t = 0" is exactly 1. The DDIM paper's alpha is
-    this alpha_bar.
+Notation: beta_t the variance added at step t, alpha_t = 1 - beta_t, alpha_bar_t = alpha_0 ... alpha_t; x_t the
+noisy data, x0 the clean data, eps the noise. t is 0-based: t = 0 means diffused by one step (the papers' t = 1),
+T - 1 is the last; alpha_bar of "before t = 0" is exactly 1. The DDIM paper's alpha is this alpha_bar.
 
-Simplified against the DDPM paper: linear betas and the plain loss L_simple alone; the reverse variance is
-    that of the posterior, one of their two choices.
+Simplified against the DDPM paper: linear betas and the plain loss L_simple alone; the reverse variance is that
+of the posterior, one of their two choices.
 """
 
 import math
@@ -57,7 +54,7 @@ class DiffusionConfig:
     def scaled(
         cls, timesteps: int, beta_start: float | None = None, beta_end: float | None = None, **others
     ) -> "DiffusionConfig":
-        """Return a schedule whose betas, where none are given, scale with 1000 / T, so that x_T is noise for any T."""
+        """Return a schedule whose betas, where not given, scale with 1000 / T: x_T is noise for any T."""
         scale = 1000 / timesteps
         beta_start = min(1e-4 * scale, 0.999) if beta_start is None else beta_start
         beta_end = min(0.02 * scale, 0.999) if beta_end is None else beta_end
@@ -153,7 +150,10 @@ class GaussianDiffusion(nn.Module):
         Returns:
             mean and x0_pred in x_t's shape; variance (B, 1, ...), exactly 0 at t = 0.
         """
-        x0_pred = self._predict_x0(x_t, t, self._predict_noise(x_t, t, cond))
+        noise_part = gather(self.sqrt_one_minus_alpha_bars, t, x_t) * self._predict_noise(x_t, t, cond)
+        x0_pred = (x_t - noise_part) / gather(self.sqrt_alpha_bars, t, x_t)
+        if self.config.clip_x0:
+            x0_pred = x0_pred.clamp(-1, 1)
         coef_x0 = gather(self.posterior_mean_coef_x0, t, x_t)
         coef_x_t = gather(self.posterior_mean_coef_x_t, t, x_t)
         return coef_x0 * x0_pred + coef_x_t * x_t, gather(self.posterior_variance, t, x_t), x0_pred
@@ -207,13 +207,9 @@ class GaussianDiffusion(nn.Module):
         """Draw samples in few steps by DDIM; section 4.2 of the paper.
 
         Args:
-            batch_size: number B of samples.
-            device: where the model is.
+            batch_size, device, cond, noise, generator: as for `sample_ddpm`.
             steps: number of steps, 1 to T.
             eta: 0 for the deterministic sampler, 1 for as much noise as DDPM's.
-            cond: condition of each row (B, ...), or None.
-            noise: the start x_T (B, C, H, W); drawn when None.
-            generator: source of all randomness; the global one when None.
 
         Returns:
             Samples (B, C, H, W).
@@ -287,11 +283,6 @@ class GaussianDiffusion(nn.Module):
         eps_pred = self.model(x_t, t) if cond is None else self.model(x_t, t, cond)
         return eps_pred.to(x_t.dtype)  # the schedule is fp32, also where the model multiplies in bf16
 
-    def _predict_x0(self, x_t: Tensor, t: Tensor, eps_pred: Tensor) -> Tensor:
-        noise_part = gather(self.sqrt_one_minus_alpha_bars, t, x_t) * eps_pred
-        x0_pred = (x_t - noise_part) / gather(self.sqrt_alpha_bars, t, x_t)
-        return x0_pred.clamp(-1, 1) if self.config.clip_x0 else x0_pred
-
     def _start(
         self,
         batch_size: int,
@@ -310,37 +301,12 @@ class GaussianDiffusion(nn.Module):
         return noise.to(device)
 
 
-class GuidedModel(nn.Module):
-    """Turn a conditional noise predictor into one with classifier-free guidance.
-
-    eps = eps_uncond + guidance_scale (eps_cond - eps_uncond); Eq. (6) of CFG, whose w is guidance_scale - 1.
-
-    Args:
-        model: the noise predictor, called as model(x_t, t, cond).
-        null_cond: the condition (D,) that stands for none.
-        guidance_scale: 1 is the plain conditional prediction, 0 the unconditional one, more exaggerates the
-            condition.
-    """
-
-    def __init__(self, model: Callable[..., Tensor], null_cond: Tensor, guidance_scale: float) -> None:
-        super().__init__()
-        self.model, self.null_cond, self.guidance_scale = model, null_cond, guidance_scale
-
-    def forward(self, x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        """Return the guided prediction, in x_t's shape, for x_t (B, ...), t (B,) and cond (B, D)."""
-        if self.guidance_scale == 1:
-            return self.model(x_t, t, cond)
-        both = torch.cat([cond, self.null_cond.expand_as(cond)])  # (B, D) -> (2B, D)
-        eps_cond, eps_uncond = self.model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
-        return eps_uncond + self.guidance_scale * (eps_cond - eps_uncond)
-
-
 def gather(table: Tensor, t: Tensor, x: Tensor) -> Tensor:
-    """Return table[t] in a shape that broadcasts over x: (T,) and t (B,) -> (B, 1, ..., 1) of x's rank and dtype."""
+    """Return table[t] to broadcast over x: (T,) and t (B,) -> (B, 1, ..., 1) of x's rank and dtype."""
     return table[t].to(x.dtype).view(-1, *[1] * (x.dim() - 1))
 
 
 def randn_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw N(0, I) in x's shape on the generator's device and move it to x's, so a CPU seed serves every device."""
+    """Draw N(0, I) in x's shape; on the generator's device, so that a seed gives one noise everywhere."""
     device = x.device if generator is None else generator.device
     return torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x.device)

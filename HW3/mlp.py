@@ -2,7 +2,7 @@
 to, a condition.
 
 Paper: Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models". Simplified against
-    it: the latents of a digit are one vector, not a map, so an MLP takes the place of their UNet.
+it: the latents of a digit are one vector, not a map, so an MLP takes the place of their UNet.
 
 Notation: B batch, D = `latent_dim`, E = `time_dim`, the width of the embedding of time and condition.
 """

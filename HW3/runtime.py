@@ -1,5 +1,4 @@
-"""What surrounds a training loop and is no machine learning: device, precision, seeds, run folder, grids,
-numbers.
+"""What surrounds a training loop and is no machine learning: device, seeds, run folder, grids, numbers.
 
 Plain functions; none of them knows a model or a loss, calls `backward()` or iterates over epochs.
 """
@@ -20,11 +19,11 @@ from tqdm import tqdm
 
 
 class UsageError(Exception):
-    """A wrong use: a flag, or a file that is missing or unsuitable. Scripts print it as one line and exit with 2."""
+    """A wrong use: a flag, a missing or unsuitable file. Scripts print one line and exit with 2."""
 
 
 class RunError(Exception):
-    """A failure while running. Scripts print it as one line and exit with 1."""
+    """A failure while running. Scripts print one line and exit with 1."""
 
 
 def import_torchvision(module: str):
@@ -63,8 +62,8 @@ def pick_device(name: str) -> torch.device:
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Return the context in which a model runs, for any number of `with` statements.
 
-    `auto` multiplies in bf16 where that is faster: on GPUs that have it and on processors that multiply it natively.
-    Weights, losses and the schedule stay fp32 in any case.
+    `auto` multiplies in bf16 where that is faster: on GPUs that have it and on processors that multiply it
+    natively. Weights, losses and the schedule stay fp32 in any case.
 
     Args:
         device: where the model runs.
@@ -84,7 +83,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def derive_seed(seed: int, epoch: int, purpose: str) -> int:
-    """Return a seed in [0, 2^63) that is well mixed from its three parts, so that no two uses share a stream."""
+    """Return a seed in [0, 2^63), well mixed from its three parts, so that no two uses share a stream."""
     mixed = np.random.SeedSequence([seed, epoch, *purpose.encode()]).generate_state(1, np.uint64)
     return int(mixed[0] >> 1)
 
@@ -141,7 +140,7 @@ def open_run_folder(out_dir: str | os.PathLike, name: str, *, resume: bool) -> P
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader never sees half of it: beside its place, flushed to disk, then renamed."""
+    """Write a file so that nobody ever sees half of it: beside its place, flushed to disk, then renamed."""
     temporary = path.with_name(f".{path.name}.tmp")
     with open(temporary, "wb") as file:
         file.write(content)
@@ -212,7 +211,7 @@ class Losses:
 
 
 def progress(loader: DataLoader, epoch: int, epochs: int, losses: Losses) -> Iterator[list[Tensor]]:
-    """Yield the batches of an epoch behind a bar on stderr with the first loss and images/s; silent without a terminal."""
+    """Yield the batches of an epoch, under a bar with loss and images/s on stderr, if that is a terminal."""
     images = min(len(loader.dataset), len(loader) * loader.sampler.batch_size)
     with tqdm(total=images, unit=" images", desc=f"epoch {epoch}/{epochs}", disable=None, leave=False) as bar:
         for batch in loader:
@@ -230,17 +229,18 @@ def print_start(
     args: Namespace,
     done: int,
 ) -> None:
-    """Print the line that a run begins with: device, precision, data set, parameters, epochs done and to do."""
-    if device.type == "cuda":
-        where = torch.cuda.get_device_name(device)
-    else:
-        where = f"{device.type}, {torch.get_num_threads()} threads"
+    """Print the line that a run begins with: device, precision, data set, parameters, epochs to do."""
+    if done >= args.epochs:
+        print(f"Nothing left to do: {done} of {args.epochs} epochs are done; --epochs N asks for more")
+        return
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    with autocast:
+        precision = "bf16" if torch.is_autocast_enabled(device.type) else "fp32"
     parameters = sum(parameter.numel() for parameter in model.parameters())
     print(
-        f"{where}, {'bf16' if autocast._enabled else 'fp32'} | {args.dataset}, {len(loader.dataset):,} images, "
-        f"{len(loader)} steps an epoch | {parameters:,} parameters | epochs {done + 1} to {args.epochs}"
-        if done < args.epochs
-        else f"Nothing left to do: {done} of {args.epochs} epochs are done; --epochs N asks for more",
+        f"{name}, {precision}, {torch.get_num_threads()} threads | {args.dataset}, "
+        f"{len(loader.dataset):,} images, {len(loader)} steps an epoch | {parameters:,} parameters | "
+        f"epochs {done + 1} to {args.epochs}",
         flush=True,
     )
 

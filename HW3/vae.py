@@ -3,10 +3,10 @@
 Paper: Kingma and Welling 2014, "Auto-Encoding Variational Bayes".
 
 Notation: x image, z latent, D = `latent_dim`; q(z|x) = N(mu, diag(exp(logvar))) the encoder, p(x|z) the
-    decoder, p(z) = N(0, I) the prior.
+decoder, p(z) = N(0, I) the prior.
 
 Simplified against the paper: one sample of z per image and step (their L = 1), and a weight on the KL term
-    (Higgins et al. 2017, beta-VAE) for the student to vary.
+(Higgins et al. 2017, beta-VAE) for the student to vary.
 """
 
 from collections.abc import Iterable
@@ -77,7 +77,7 @@ class ConvVAE(nn.Module):
         return torch.sigmoid(self.decoder(z.flatten(1)).float())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the reconstruction (B, 1, 32, 32) in [0, 1], mu and logvar (B, D) of images x (B, 1, 32, 32)."""
+        """Return reconstructions (B, 1, 32, 32) in [0, 1], mu and logvar (B, D) of images of that shape."""
         mu, logvar = self.encode(x)
         return self.decode(self.reparameterize(mu, logvar)), mu, logvar
 
@@ -98,7 +98,7 @@ class ConvVAE(nn.Module):
 
 
 class LatentSpace(nn.Module):
-    """The latents of a frozen VAE as data for diffusion: standardised by the data set's own mean and deviation.
+    """The latents of a frozen VAE as data for diffusion: centred and scaled by the data set's statistics.
 
     Rombach et al. 2022, section G, scale the latents to unit deviation, so that the noise schedule fits them;
     here each dimension is centred and scaled by itself.

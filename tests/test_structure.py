@@ -1,0 +1,91 @@
+"""The house of the design: who may import whom, who may print, what may be caught, how long a file may be."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = sorted((ROOT / "HW3").glob("*.py"))
+SCRIPTS = sorted(ROOT.glob("train_*.py"))
+SUPPORT = {"runtime", "checkpoint", "cli", "ema"}  # what surrounds the models
+MAY_IMPORT = {  # of the package; a module that is not named here imports nothing of it
+    "data": {"mnist_files", "runtime"},
+    "mnist_files": {"synthetic", "runtime"},
+    "mlp": {"Unet"},
+    "checkpoint": {"ema", "runtime"},
+    "cli": {"runtime"},
+}
+RUN_TIME_PACKAGES = {"torch", "torchvision", "numpy", "PIL", "tqdm"}
+
+
+def imports(path: Path) -> set[str]:
+    """Return the modules that a file imports; those of the package as HW3.NAME."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"HW3.{alias.name}" for alias in node.names} if node.module == "HW3" else {node.module}
+    return found
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=lambda path: path.name)
+def test_module_imports_only_what_it_may_know(path):
+    own = {name.removeprefix("HW3.") for name in imports(path) if name.startswith("HW3.")}
+    assert own <= MAY_IMPORT.get(path.stem, set())
+    if path.stem == "__init__":
+        assert not imports(path)
+    if path.stem not in ("cli", "runtime", "checkpoint"):
+        assert "argparse" not in imports(path)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_do_not_know_each_other(path):
+    assert not any(name.startswith("train_") for name in imports(path))
+
+
+@pytest.mark.parametrize("path", PACKAGE + SCRIPTS, ids=lambda path: path.name)
+def test_only_the_five_packages_are_needed(path):
+    import sys
+
+    outer = {name.split(".")[0] for name in imports(path)} - {"HW3"}
+    assert outer <= RUN_TIME_PACKAGES | sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("path", PACKAGE + SCRIPTS, ids=lambda path: path.name)
+def test_nothing_is_swallowed_and_only_the_surroundings_print(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"line {node.lineno}: a bare except"
+            caught = {name.id for name in ast.walk(node.type) if isinstance(name, ast.Name)}
+            assert not caught & {"Exception", "BaseException"}, f"line {node.lineno}: a broad except"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            assert path in SCRIPTS or path.stem in SUPPORT, f"line {node.lineno}: a print"
+
+
+@pytest.mark.parametrize("path", PACKAGE + SCRIPTS, ids=lambda path: path.name)
+def test_file_can_be_read_in_one_sitting(path):
+    """About 160 lines a script and 260 a module, docstrings and all; a fifth more is the limit."""
+    assert len(path.read_text().splitlines()) <= 1.2 * (160 if path in SCRIPTS else 260)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_script_tells_the_story_in_the_same_paragraphs(path):
+    headings = ["# Model, EMA, optimizer", "# Run folder, resume", "# Train"]
+    text = path.read_text()
+    positions = [text.find(heading) for heading in headings]
+    assert -1 not in positions and positions == sorted(positions)
+    assert re.search(r'if __name__ == "__main__":\n    sys.exit\(main\(\)\)\n$', text)
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=lambda path: path.name)
+def test_everything_public_has_a_docstring(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef):
+            assert ast.get_docstring(node), f"line {getattr(node, 'lineno', 1)}: no docstring"
+            for member in node.body:
+                if isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
+                    argparse_documents = path.stem == "cli" and isinstance(node, ast.ClassDef)
+                    assert argparse_documents or ast.get_docstring(member), f"{member.name} has no docstring"
