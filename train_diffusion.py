@@ -19,6 +19,7 @@ from HW3 import checkpoint, cli, runtime
 from HW3.data import get_mnist_dataloaders, to_signed, to_unit
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
+from HW3.optim import width_scaled
 from HW3.Unet import UNet
 
 NUM_SAMPLES = 64
@@ -70,7 +71,7 @@ def main(argv=None):
     model_config = cli.unet_config(args)
     model = UNet(**model_config).to(device)
     ema = EMA(model, args.ema_decay)
-    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
+    optimizer = torch.optim.Adam(width_scaled(model, args.lr))
     config = DiffusionConfig.scaled(args.timesteps, args.beta_start, args.beta_end, clip_x0=True)
     diffusion = GaussianDiffusion(model, config).to(device)
     sampler = GaussianDiffusion(ema.model, config).to(device)

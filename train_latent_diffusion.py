@@ -23,6 +23,7 @@ from HW3.data import get_mnist_dataloaders, make_loader
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
 from HW3.mlp import EpsMLP
+from HW3.optim import width_scaled
 from HW3.vae import LatentSpace
 
 NUM_SAMPLES = 64
@@ -98,7 +99,7 @@ def main(argv=None):
     model_config = {"latent_dim": latent_dim, "time_dim": args.time_dim, "hidden_dim": args.hidden_dim}
     model = EpsMLP(**model_config).to(device)
     ema = EMA(model, args.ema_decay)
-    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
+    optimizer = torch.optim.Adam(width_scaled(model, args.lr))
     config = DiffusionConfig.scaled(
         args.timesteps, args.beta_start, args.beta_end, image_size=1, channels=latent_dim
     )

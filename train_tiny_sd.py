@@ -28,6 +28,7 @@ from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
 from HW3.guidance import GuidedModel
 from HW3.mlp import EpsMLP
+from HW3.optim import width_scaled
 from HW3.Unet import UNet
 from HW3.vae import LatentSpace
 
@@ -83,10 +84,13 @@ def main(argv=None):
     saved = checkpoint.load_resumed(latest, "tiny_sd", args, device) if args.resume else None
     # A resumed run keeps the embeddings and the latent space that it began with.
     class_embeddings = saved["class_embeddings"] if saved else load_clip(args, device)
-    space = None
-    if args.vae_ckpt:
-        saved_vae = saved["vae"] if saved else checkpoint.load(args.vae_ckpt, "vae", device)
-        space = LatentSpace.restore(saved_vae).to(device)
+    saved_vae = None
+    if saved:
+        saved_vae = saved.get("vae")
+    elif args.vae_ckpt:
+        saved_vae = checkpoint.load(args.vae_ckpt, "vae", device)
+        checkpoint.note_other_dataset(saved_vae, args.vae_ckpt, args.dataset)
+    space = LatentSpace.restore(saved_vae).to(device) if saved_vae else None
 
     # Data: images in [-1, 1], or latents, for which every image is encoded once
     train_loader, _, _ = get_mnist_dataloaders(
@@ -121,7 +125,7 @@ def main(argv=None):
         model = UNet(**model_config).to(device)
         data_shape = {"clip_x0": True}
     ema = EMA(model, args.ema_decay)
-    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
+    optimizer = torch.optim.Adam(width_scaled(model, args.lr))
     config = DiffusionConfig.scaled(args.timesteps, args.beta_start, args.beta_end, **data_shape)
     diffusion = GaussianDiffusion(model, config).to(device)
 

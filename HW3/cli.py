@@ -113,7 +113,7 @@ def add_run_flags(
     )
     add("--epochs", type=integer(1), default=epochs, help="epochs in all, with those before --resume")
     add("--batch-size", type=integer(2), default=batch_size, help="images per training step")
-    add("--lr", type=real(0, 1, above=True), default=lr, help="learning rate of Adam")
+    add("--lr", type=real(0, 1, above=True), default=lr, help="learning rate")
     add("--ema-decay", type=real(0, 1, below=True), default=ema_decay, help="of the weights' moving average")
     add("--seed", type=integer(0, 2**32 - 1), default=42, help="of all randomness")
     add(

@@ -3,12 +3,12 @@
 Papers: Ho, Jain, Abbeel 2020, "Denoising Diffusion Probabilistic Models" (DDPM); Song, Meng, Ermon 2021,
 "Denoising Diffusion Implicit Models" (DDIM).
 
-Notation: beta_t the variance added at step t, alpha_t = 1 - beta_t, alpha_bar_t = alpha_0 ... alpha_t; x_t the
-noisy data, x0 the clean data, eps the noise. t is 0-based: t = 0 means diffused by one step (the papers' t = 1),
-T - 1 is the last; alpha_bar of "before t = 0" is exactly 1. The DDIM paper's alpha is this alpha_bar.
+Notation: beta_t the variance added at step t, alpha_t = 1 - beta_t, alpha_bar_t = alpha_0 ... alpha_t; x_t
+the noisy data, x0 the clean data, eps the noise. t is 0-based: t = 0 means diffused by one step (the papers'
+t = 1), T - 1 is the last; alpha_bar of "before t = 0" is exactly 1. The DDIM paper's alpha is this alpha_bar.
 
-Simplified against the DDPM paper: linear betas and the plain loss L_simple alone; the reverse variance is that
-of the posterior, one of their two choices.
+Simplified against the DDPM paper: linear betas and the plain loss L_simple alone; the reverse variance is
+that of the posterior, one of their two choices.
 """
 
 import math
@@ -248,12 +248,13 @@ class GaussianDiffusion(nn.Module):
     ) -> Tensor:
         """Go from step t to step t_prev < t, which is -1 for the last step, onto x0.
 
+        x0_pred = (x_t - sqrt(1 - alpha_bar_t) eps_pred) / sqrt(alpha_bar_t); Eq. (9)
         sigma_t = eta sqrt((1 - alpha_bar_prev) / (1 - alpha_bar_t)) sqrt(1 - alpha_bar_t / alpha_bar_prev);
-        Eq. (16) x_prev = sqrt(alpha_bar_prev) x0_pred + sqrt(1 - alpha_bar_prev - sigma_t^2) eps_pred +
-        sigma_t z; Eq. (12)
+            Eq. (16)
+        x_prev = sqrt(alpha_bar_prev) x0_pred + sqrt(1 - alpha_bar_prev - sigma_t^2) eps_pred + sigma_t z;
+            Eq. (12)
 
-        Where x0_pred is clipped, eps_pred is replaced by the noise that leads from x_t to the clipped
-        x0_pred.
+        If x0_pred is clipped, eps_pred is replaced by the noise that leads from x_t to the clipped x0_pred.
 
         Args:
             x_t: noisy data (B, ...) at step t.
@@ -265,6 +266,9 @@ class GaussianDiffusion(nn.Module):
         Returns:
             x_prev in x_t's shape.
         """
+        # TASK: write the DDIM update. Predict x0 from x_t and eps_pred (and clip it if the config says so),
+        # then follow Eq. (12) with the sigma_t of Eq. (16). self._alpha_bars holds the numbers alpha_bar_0 to
+        # alpha_bar_{T-1}; the last step, t_prev = -1, must land on x0_pred.
         ### BEGIN SOLUTION
         alpha_bar_t = self._alpha_bars[t]
         alpha_bar_prev = self._alpha_bars[t_prev] if t_prev >= 0 else 1.0

@@ -67,8 +67,8 @@ def test_nothing_is_swallowed_and_only_the_surroundings_print(path):
 
 @pytest.mark.parametrize("path", PACKAGE + SCRIPTS, ids=lambda path: path.name)
 def test_file_can_be_read_in_one_sitting(path):
-    """About 160 lines a script and 260 a module, docstrings and all; a fifth more is the limit."""
-    assert len(path.read_text().splitlines()) <= 1.2 * (160 if path in SCRIPTS else 260)
+    """About 160 lines a script and 260 a module, docstrings and all; a quarter more is the limit."""
+    assert len(path.read_text().splitlines()) <= 1.25 * (160 if path in SCRIPTS else 260)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)

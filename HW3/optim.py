@@ -1,0 +1,39 @@
+"""Learning rates that fit the width of each layer, so that one `--lr` serves thin layers and wide ones.
+
+Paper: Yang et al. 2022, "Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter
+Transfer", table 3: under Adam, whose updates all have the same size, a weight's learning rate should be
+proportional to 1 / fan-in, because that many updates add up in each output. The rate that suits a wide
+network is far too small for a thin one.
+
+Simplified against the paper: only the learning rates follow the width, initialisation is PyTorch's; the
+factor has a limit, which biases and normalisations, without a fan-in, get too.
+"""
+
+from torch import nn
+
+REFERENCE_FAN_IN = (
+    256 * 3 * 3
+)  # a 3x3 convolution of 256 channels, the widest of a usual UNet, gets the lr itself
+LARGEST_FACTOR = 10.0
+
+
+def width_scaled(model: nn.Module, lr: float) -> list[dict]:
+    """Return the model's parameters as groups for Adam, each with a learning rate that fits its fan-in.
+
+    lr_layer = lr * min(LARGEST_FACTOR, REFERENCE_FAN_IN / fan_in)
+
+    Args:
+        model: the model.
+        lr: the learning rate of a layer with REFERENCE_FAN_IN inputs.
+
+    Returns:
+        One group per learning rate, largest first.
+    """
+    by_factor: dict[float, list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        factor = LARGEST_FACTOR
+        if parameter.dim() > 1:
+            fan_in = parameter[0].numel()  # (out, in, ...) -> in * ...
+            factor = min(factor, REFERENCE_FAN_IN / fan_in)
+        by_factor.setdefault(factor, []).append(parameter)
+    return [{"params": by_factor[factor], "lr": lr * factor} for factor in sorted(by_factor, reverse=True)]
