@@ -106,7 +106,7 @@ def main(argv=None):
         runtime.report_epoch(folder, metrics, args.epochs, None)
 
     test_accuracy = accuracy(ema.model, test_loader, device)
-    print(f"Test accuracy {test_accuracy:.2%} after {args.epochs} epochs")
+    print(f"Test accuracy {test_accuracy:.2%}")
     print(f"Done: {latest}, {best}. Next: python train_tiny_sd.py")
 
 

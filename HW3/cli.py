@@ -11,7 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from HW3.mnist_files import DATASETS
 from HW3.runtime import RunError, UsageError
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return (
+            action.help
+            if action.default is None or action.default is False
+            else super()._get_help_string(action)
+        )
 
 
 class Parser(argparse.ArgumentParser):
@@ -21,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             description=description,
             epilog="Underscores and hyphens are the same in flags: --batch_size is --batch-size.",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_Formatter,
             allow_abbrev=False,
         )
 
@@ -98,12 +108,7 @@ def add_run_flags(
     """Add the flags that every script has, with the defaults of this one."""
     add = parser.add_argument
     add("--data-dir", type=Path, default=Path(data_dir), help="folder of the data set, or its parent")
-    add(
-        "--dataset",
-        choices=("mnist", "fashion_mnist", "kmnist", "synthetic"),
-        default="mnist",
-        help="what to train on",
-    )
+    add("--dataset", choices=tuple(DATASETS), default="mnist", help="what to train on")
     add(
         "--out-dir",
         "--output-dir",
@@ -130,7 +135,7 @@ def add_run_flags(
 def add_diffusion_flags(parser: Parser, *, ddim_steps: int) -> None:
     """Add the flags of the schedule and of the samplers."""
     add = parser.add_argument
-    add("--timesteps", type=integer(1), default=1000, help="steps T of the forward process")
+    add("--timesteps", type=integer(2), default=1000, help="steps T of the forward process")
     add(
         "--beta-start",
         type=real(0, 1, above=True, below=True),

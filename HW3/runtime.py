@@ -106,8 +106,7 @@ def seeded_generator(seed: int, purpose: str) -> torch.Generator:
 
 
 def open_run_folder(out_dir: str | os.PathLike, name: str, *, resume: bool) -> Path:
-    """Make the folder of a run ready; unless it is resumed, an earlier run there moves aside to a numbered
-    folder.
+    """Make the folder of a run; unless that is resumed, an earlier run there moves to a numbered folder.
 
     Args:
         out_dir: the folder.
@@ -216,8 +215,7 @@ def progress(loader: DataLoader, epoch: int, epochs: int, losses: Losses) -> Ite
     with tqdm(total=images, unit=" images", desc=f"epoch {epoch}/{epochs}", disable=None, leave=False) as bar:
         for batch in loader:
             yield batch
-            bar.update(len(batch[0]))
-            if not bar.disable and losses.steps:
+            if bar.update(len(batch[0])):  # true when the bar was drawn; reading the loss makes a GPU wait
                 bar.set_postfix_str(f"{losses.names[0]} {losses.steps[-1][0].item():.4f}", refresh=False)
 
 

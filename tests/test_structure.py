@@ -15,7 +15,7 @@ MAY_IMPORT = {  # of the package; a module that is not named here imports nothin
     "mnist_files": {"synthetic", "runtime"},
     "mlp": {"Unet"},
     "checkpoint": {"ema", "runtime"},
-    "cli": {"runtime"},
+    "cli": {"mnist_files", "runtime"},
 }
 RUN_TIME_PACKAGES = {"torch", "torchvision", "numpy", "PIL", "tqdm"}
 

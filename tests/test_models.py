@@ -1,0 +1,161 @@
+"""The parts around the equations: averages, learning rates, latent space, seeds, losses, checkpoints."""
+
+import pickle
+import zipfile
+
+import pytest
+import torch
+from torch import nn
+
+from HW3 import checkpoint, runtime
+from HW3.diffusion import DiffusionConfig, GaussianDiffusion
+from HW3.ema import EMA
+from HW3.guidance import GuidedModel
+from HW3.optim import width_scaled
+from HW3.Unet import UNet
+from HW3.vae import ConvVAE, LatentSpace
+
+
+def test_ema_follows_its_recursion():
+    model = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))
+    ema = EMA(model, decay=0.5)
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+    for n in range(4):
+        with torch.no_grad():
+            model[0].weight += 1
+            model[1].running_mean += 1
+            model[1].num_batches_tracked += 1
+        ema.update(model)
+        d = min(0.5, (1 + n) / (10 + n))
+        for name, value in model.state_dict().items():
+            expected[name] = d * expected[name] + (1 - d) * value if value.is_floating_point() else value
+    for name, value in ema.model.state_dict().items():
+        torch.testing.assert_close(value, expected[name])
+    assert not any(parameter.requires_grad for parameter in ema.model.parameters())
+    with pytest.raises(ValueError, match="decay"):
+        EMA(model, decay=1.0)
+
+
+def test_learning_rates_follow_the_fan_in():
+    model = nn.Sequential(nn.Conv2d(256, 4, 3), nn.Conv2d(64, 4, 3), nn.Conv2d(8, 4, 3), nn.Linear(512, 4))
+    rates = {id(p): group["lr"] for group in width_scaled(model, 0.1) for p in group["params"]}
+    assert len(rates) == len(list(model.parameters()))
+    assert [rates[id(layer.weight)] for layer in model] == pytest.approx([0.1, 0.4, 1.0, 0.45])
+    assert all(rates[id(layer.bias)] == pytest.approx(1.0) for layer in model)
+
+
+def test_latents_are_standardised_and_back():
+    torch.manual_seed(0)
+    space = LatentSpace(ConvVAE(latent_dim=5))
+    x = torch.rand(64, 1, 32, 32)
+    mu, logvar = space.fit([(x[:40], None), (x[40:], None)])
+    assert mu.shape == (64, 5)
+    z = torch.cat([space.draw(mu, logvar) for _ in range(400)])
+    assert z.shape == (64 * 400, 5, 1, 1)
+    torch.testing.assert_close(z.mean(dim=0), torch.zeros(5, 1, 1), atol=0.03, rtol=0)
+    torch.testing.assert_close(z.std(dim=0), torch.ones(5, 1, 1), atol=0.03, rtol=0)
+    standard = ((mu - space.mean) / space.std)[:, :, None, None]
+    torch.testing.assert_close(space.decode(standard), space.vae.decode(mu))
+    again = LatentSpace.restore(space.state())
+    torch.testing.assert_close(again.decode(standard), space.decode(standard))
+
+
+def test_guidance_goes_from_unconditional_to_exaggerated():
+    def model(x, t, cond):
+        return x * cond.sum(dim=1)[:, None] + t[:, None]
+
+    x, t, cond, null = torch.randn(3, 2), torch.arange(3), torch.randn(3, 4), torch.zeros(4)
+    with_cond, without = model(x, t, cond), model(x, t, null.expand(3, 4))
+    for scale in (0.0, 1.0, 2.5):
+        guided = GuidedModel(model, null, scale)(x, t, cond)
+        torch.testing.assert_close(guided, without + scale * (with_cond - without))
+
+
+def test_samplers_repeat_with_a_generator():
+    torch.manual_seed(0)
+    model = UNet(base_channels=8, channel_mults=(1, 2)).eval()
+    diffusion = GaussianDiffusion(model, DiffusionConfig.scaled(5, image_size=8))
+    for draw in (diffusion.sample_ddpm, lambda *a, **k: diffusion.sample_ddim(*a, steps=3, eta=0.5, **k)):
+        first, second, other = (
+            draw(2, "cpu", generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+        )
+        assert torch.equal(first, second) and not torch.equal(first, other)
+    with pytest.raises(ValueError, match="noise"):
+        diffusion.sample_ddpm(2, "cpu", noise=torch.zeros(3, 1, 8, 8))
+    with pytest.raises(ValueError, match="cond"):
+        diffusion.sample_ddim(2, "cpu", steps=2, cond=torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("timesteps", [2, 10, 100, 1000, 4000])
+def test_scaled_schedule_ends_in_noise(timesteps):
+    alpha_bars = GaussianDiffusion(None, DiffusionConfig.scaled(timesteps)).alpha_bars
+    assert alpha_bars[-1] < 1e-3
+    assert DiffusionConfig.scaled(7, beta_start=0.1, beta_end=0.2).beta_end == 0.2
+
+
+def test_seeds_are_well_mixed():
+    seeds = {runtime.derive_seed(seed, epoch, use) for seed in range(9) for epoch in range(9) for use in "ab"}
+    assert len(seeds) == 162 and all(0 <= seed < 2**63 for seed in seeds)
+    assert runtime.derive_seed(1, 2, "a") == runtime.derive_seed(1, 2, "a")
+
+
+def test_losses_are_means_over_images(tmp_path):
+    losses = runtime.Losses(3, tmp_path / "x.pt", "loss", "rec")
+    losses.add(3, torch.tensor(1.0), torch.tensor(10.0))
+    losses.add(1, torch.tensor(5.0), torch.tensor(30.0))
+    assert losses.means() == {"loss": 2.0, "rec": 15.0}
+    with pytest.raises(runtime.RunError, match="epoch 3, step 3: loss inf, rec 1; nothing was saved"):
+        losses.add(1, torch.tensor(float("inf")), torch.tensor(1.0))
+
+
+def test_a_torchvision_that_does_not_fit_is_explained(monkeypatch):
+    def fail(module):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(runtime.importlib, "import_module", fail)
+    with pytest.raises(runtime.UsageError, match="pip install -r requirements.txt"):
+        runtime.import_torchvision("torchvision.utils")
+
+
+class Hostile:
+    """A pickle that would create a file if it were executed."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_damaged_checkpoints_are_named(tmp_path):
+    path = tmp_path / "vae.pt"
+    checkpoint.save(path, {"stage": "vae", "weights": torch.arange(5000.0)})
+    whole = path.read_bytes()
+    assert torch.equal(checkpoint.load(path, "vae")["weights"], torch.arange(5000.0))
+    assert [file.name for file in tmp_path.iterdir()] == ["vae.pt"]
+
+    flipped = bytearray(whole)
+    flipped[whole.index(torch.arange(5000.0).numpy().tobytes()[100:200])] ^= 1
+    damages = [whole[: len(whole) * share // 1000] for share in (0, 100, 500, 999)] + [
+        bytes(flipped),
+        b"text",
+    ]
+    damages += [pickle.dumps({"stage": "vae"})]
+    for damaged in damages:
+        path.write_bytes(damaged)
+        with pytest.raises(runtime.UsageError, match=r"vae\.pt.*python train_vae\.py"):
+            checkpoint.load(path, "vae")
+    for stage in ({"stage": "clip"}, {}, [1]):
+        torch.save(stage, path)
+        with pytest.raises(runtime.UsageError, match="vae.pt is"):
+            checkpoint.load(path, "vae")
+    with pytest.raises(runtime.UsageError, match="not a file"):
+        checkpoint.load(tmp_path, "vae")
+
+
+def test_hostile_checkpoint_is_not_executed(tmp_path):
+    torch.save(Hostile(tmp_path / "executed"), tmp_path / "vae.pt")
+    assert zipfile.is_zipfile(tmp_path / "vae.pt")
+    with pytest.raises(runtime.UsageError, match="not a whole checkpoint"):
+        checkpoint.load(tmp_path / "vae.pt", "vae")
+    assert not (tmp_path / "executed").exists()
