@@ -16,6 +16,8 @@ from HW3.runtime import RunError, UsageError
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Show the script's docstring as it stands, and the defaults that say something."""
+
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return (
             action.help
