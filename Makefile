@@ -10,9 +10,13 @@ DEMO := --dataset synthetic
 .PHONY: demo test lint
 .DELETE_ON_ERROR:
 
-.venv/installed: requirements.txt tests/requirements.txt
+.venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/installed-tests: .venv/installed tests/requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
 
 demo: .venv/installed
@@ -26,9 +30,9 @@ demo: .venv/installed
 		--clip_ckpt result/demo/clip/clip_latest.pt
 	@echo "Look at the pictures in result/demo/*/, epoch by epoch; README.md says what they show."
 
-test: .venv/installed
+test: .venv/installed-tests
 	$(PY) -m pytest -m "not slow"
 
-lint: .venv/installed
+lint: .venv/installed-tests
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .

@@ -32,8 +32,8 @@ def parse_args(argv=None):
 @torch.inference_mode()
 def accuracy(model, loader, device):
     """Return the share of images in a loader whose nearest label is the right one."""
-    right = sum((model.predict(x.to(device)) == y.to(device)).sum() for x, y in loader)
-    return right.item() / sum(len(y) for _, y in loader)
+    hits = torch.cat([model.predict(x.to(device)) == y.to(device) for x, y in loader])
+    return hits.double().mean().item()
 
 
 @cli.exit_codes
@@ -65,7 +65,7 @@ def main(argv=None):
     latest, best = args.out_dir / "clip_latest.pt", args.out_dir / "clip_best.pt"
     metrics = []  # a row per completed epoch
     if args.resume:
-        saved = checkpoint.load_resumed(latest, "clip", args, device)
+        saved = checkpoint.load_resumed(latest, "clip", args)
         metrics = checkpoint.restore_training(saved, model, ema, optimizer)
     folder = runtime.open_run_folder(args.out_dir, "clip", resume=args.resume)
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
@@ -105,8 +105,7 @@ def main(argv=None):
         checkpoint.save(latest, state)
         runtime.report_epoch(folder, metrics, args.epochs, None)
 
-    test_accuracy = accuracy(ema.model, test_loader, device)
-    print(f"Test accuracy {test_accuracy:.2%}")
+    print(f"Test accuracy {accuracy(ema.model, test_loader, device):.2%}")
     print(f"Done: {latest}, {best}. Next: python train_tiny_sd.py")
 
 

@@ -35,15 +35,14 @@ def parse_args(argv=None):
 
 def draw_grids(sampler, args, device, folder, epoch):
     """Draw the same noise as digits by DDPM and by DDIM, and return the path of the second grid."""
-    shape = (NUM_SAMPLES, sampler.config.channels, sampler.config.image_size, sampler.config.image_size)
     for name in ("ddpm", "ddim"):
         generator = runtime.seeded_generator(args.seed, "grid")
-        noise = torch.randn(shape, generator=generator)
-        options = {"noise": noise, "generator": generator}
         if name == "ddpm":
-            samples = sampler.sample_ddpm(NUM_SAMPLES, device, **options)
+            samples = sampler.sample_ddpm(NUM_SAMPLES, device, generator=generator)
         else:
-            samples = sampler.sample_ddim(NUM_SAMPLES, device, args.ddim_steps, args.ddim_eta, **options)
+            samples = sampler.sample_ddim(
+                NUM_SAMPLES, device, args.ddim_steps, args.ddim_eta, generator=generator
+            )
         path = folder / f"samples_{name}_epoch_{epoch:03d}.png"
         runtime.save_grid(to_unit(samples), path)
     return path
@@ -80,7 +79,7 @@ def main(argv=None):
     latest = args.out_dir / "diffusion_latest.pt"
     metrics = []  # a row per completed epoch
     if args.resume:
-        saved = checkpoint.load_resumed(latest, "diffusion", args, device)
+        saved = checkpoint.load_resumed(latest, "diffusion", args)
         metrics = checkpoint.restore_training(saved, model, ema, optimizer)
     folder = runtime.open_run_folder(args.out_dir, "diffusion", resume=args.resume)
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))

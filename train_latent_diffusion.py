@@ -48,12 +48,10 @@ def draw_grids(sampler, space, args, device, folder, epoch):
     """Draw the same noise as latents by DDPM and by DDIM, decode them; return the path of the second grid."""
     for name in ("ddpm", "ddim"):
         generator = runtime.seeded_generator(args.seed, "grid")
-        noise = torch.randn(NUM_SAMPLES, sampler.config.channels, 1, 1, generator=generator)
-        options = {"noise": noise, "generator": generator}
         if name == "ddpm":
-            z = sampler.sample_ddpm(NUM_SAMPLES, device, **options)
+            z = sampler.sample_ddpm(NUM_SAMPLES, device, generator=generator)
         else:
-            z = sampler.sample_ddim(NUM_SAMPLES, device, args.ddim_steps, args.ddim_eta, **options)
+            z = sampler.sample_ddim(NUM_SAMPLES, device, args.ddim_steps, args.ddim_eta, generator=generator)
         path = folder / f"samples_{name}_epoch_{epoch:03d}.png"
         runtime.save_grid(space.decode(z), path)
     return path
@@ -67,9 +65,11 @@ def main(argv=None):
     device = runtime.pick_device(args.device)
     autocast = runtime.autocast(device, args.precision)
     latest = args.out_dir / "latent_diffusion_latest.pt"
-    saved = checkpoint.load_resumed(latest, "latent_diffusion", args, device) if args.resume else None
+    saved = None
+    if args.resume:  # the latent dimensions are compared with the VAE's, below
+        saved = checkpoint.load_resumed(latest, "latent_diffusion", args, also_free="latent_dim")
     # A resumed run goes on in the latent space that it began in, whatever became of the VAE's own checkpoint.
-    saved_vae = saved["vae"] if saved else checkpoint.load(args.vae_ckpt, "vae", device)
+    saved_vae = saved["vae"] if saved else checkpoint.load(args.vae_ckpt, "vae")
     space = LatentSpace.restore(saved_vae, canonicalize=args.canonicalize).to(device)
     latent_dim = space.vae.latent_dim
     if args.latent_dim not in (None, latent_dim):
@@ -85,7 +85,9 @@ def main(argv=None):
         seed=args.seed,
         device=device,
     )
-    mu, logvar = space.fit(make_loader(image_loader.dataset, 1000))
+    mu, logvar = space.encode(make_loader(image_loader.dataset, 1000, num_workers=args.num_workers))
+    if not saved:
+        space.standardize(mu, logvar)
     train_loader = make_loader(
         TensorDataset(mu, logvar),
         args.batch_size,

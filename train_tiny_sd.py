@@ -45,18 +45,21 @@ def parse_args(argv=None):
     add("--embed-dim", type=cli.integer(1), default=128, help="dimensions of CLIP's embeddings")
     add("--cond-drop-prob", type=cli.real(0, 1), default=0.1, help="share of labels hidden in training")
     add("--guidance-scale", type=cli.real(0), default=2.0, help="of the grids: 1 plain, 0 unconditional")
-    add("--vae-ckpt", type=Path, help="work in the latent space of this VAE")
-    return cli.parse_diffusion_args(parser, argv)
+    add("--vae-ckpt", type=Path, help="work in the latent space of this VAE, with an MLP")
+    args = cli.parse_diffusion_args(parser, argv)
+    if args.cond_drop_prob == 0 and args.guidance_scale != 1:
+        parser.error("argument --cond-drop-prob: must be above 0, unless --guidance-scale is 1")
+    return args
 
 
-def load_clip(args, device):
+def load_clip(args):
     """Return the frozen embeddings (10, embed_dim) that CLIP has learned for the labels."""
-    saved = checkpoint.load(args.clip_ckpt, "clip", device)
+    saved = checkpoint.load(args.clip_ckpt, "clip")
     embed_dim = saved["model_config"]["embed_dim"]
     if args.embed_dim != embed_dim:
         raise runtime.UsageError(f"--embed-dim {args.embed_dim}: {args.clip_ckpt} has {embed_dim}")
     checkpoint.note_other_dataset(saved, args.clip_ckpt, args.dataset)
-    clip = TinyCLIP(**saved["model_config"]).to(device)
+    clip = TinyCLIP(**saved["model_config"])
     clip.load_state_dict(saved["model_state"])
     return clip.class_embeddings().detach()
 
@@ -81,14 +84,14 @@ def main(argv=None):
     device = runtime.pick_device(args.device)
     autocast = runtime.autocast(device, args.precision)
     latest = args.out_dir / "tiny_sd_latest.pt"
-    saved = checkpoint.load_resumed(latest, "tiny_sd", args, device) if args.resume else None
+    saved = checkpoint.load_resumed(latest, "tiny_sd", args) if args.resume else None
     # A resumed run keeps the embeddings and the latent space that it began with.
-    class_embeddings = saved["class_embeddings"] if saved else load_clip(args, device)
+    class_embeddings = (saved["class_embeddings"] if saved else load_clip(args)).to(device)
     saved_vae = None
     if saved:
         saved_vae = saved.get("vae")
     elif args.vae_ckpt:
-        saved_vae = checkpoint.load(args.vae_ckpt, "vae", device)
+        saved_vae = checkpoint.load(args.vae_ckpt, "vae")
         checkpoint.note_other_dataset(saved_vae, args.vae_ckpt, args.dataset)
     space = LatentSpace.restore(saved_vae).to(device) if saved_vae else None
 
@@ -104,7 +107,9 @@ def main(argv=None):
     )
     encode, decode = (space.draw, space.decode) if space else (to_signed, to_unit)
     if space:
-        mu, logvar = space.fit(make_loader(train_loader.dataset, 1000))
+        mu, logvar = space.encode(make_loader(train_loader.dataset, 1000, num_workers=args.num_workers))
+        if not saved:
+            space.standardize(mu, logvar)
         train_loader = make_loader(
             TensorDataset(mu, logvar, train_loader.dataset.labels),
             args.batch_size,

@@ -39,9 +39,8 @@ def parse_args(argv=None):
 
 
 @torch.inference_mode()
-def evaluate(model, loader, args, device, epoch):
+def evaluate(model, loader, args, device, losses):
     """Return the mean losses per image on held-out images."""
-    losses = runtime.Losses(epoch, None, "val_loss", "val_rec", "val_kl")
     for x, _ in loader:
         x = x.to(device)
         recon, mu, logvar = model(x)
@@ -94,7 +93,7 @@ def main(argv=None):
     latest, best = args.out_dir / "convae_latest.pt", args.out_dir / "convae_best.pt"
     metrics = []  # a row per completed epoch
     if args.resume:
-        saved = checkpoint.load_resumed(latest, "vae", args, device)
+        saved = checkpoint.load_resumed(latest, "vae", args)
         metrics = checkpoint.restore_training(saved, model, ema, optimizer)
     folder = runtime.open_run_folder(args.out_dir, "convae", resume=args.resume)
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
@@ -121,7 +120,8 @@ def main(argv=None):
 
         # Evaluate, draw, save, report
         row = {"epoch": epoch, **losses.means()}
-        row |= evaluate(ema.model, test_loader, args, device, epoch)
+        val_losses = runtime.Losses(epoch, latest, "val_loss", "val_rec", "val_kl")
+        row |= evaluate(ema.model, test_loader, args, device, val_losses)
         look_at = draw_grids(ema.model, args, test_images, folder, epoch)
         is_best = row["val_loss"] < min((former["val_loss"] for former in metrics), default=float("inf"))
         metrics.append({**row, "seconds": round(time.perf_counter() - start, 1)})

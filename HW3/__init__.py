@@ -2,13 +2,13 @@
 
 Read it in this order, beside the script that trains each part:
 
-1. `data` (and `synthetic`, digits drawn by code): files on disk -> batches of images in [0, 1]
+1. `data`: images -> batches in [0, 1]; from `mnist_files` (on disk) or `synthetic` (digits drawn by code)
 2. `vae`: `ConvVAE` and its loss (train_vae.py)
 3. `diffusion`: the schedule, q and p, DDPM and DDIM; `Unet`: the noise predictor for images
    (train_diffusion.py)
 4. `mlp`: the noise predictor for latent vectors (train_latent_diffusion.py)
 5. `clip`: `TinyCLIP`, images and labels in one space (train_clip.py)
-6. `Unet` again, now with a condition: tiny Stable Diffusion (train_tiny_sd.py)
+6. `Unet` again, now with a condition, and `guidance`: tiny Stable Diffusion (train_tiny_sd.py)
 
 What surrounds the training loops and is no machine learning: `cli` (flags, exit codes), `runtime` (device,
 seeds, folders, grids, progress), `checkpoint` (saving, loading, resuming) and `ema` (averaged weights).

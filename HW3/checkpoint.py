@@ -29,7 +29,7 @@ from HW3.runtime import UsageError, write_whole
 
 # Flags that may differ when a run resumes: they choose where and how long it runs and what it draws.
 FREE_FLAGS = set(
-    "epochs resume device precision num_workers data_dir out_dir vae_ckpt clip_ckpt "
+    "epochs resume device num_workers data_dir out_dir "
     "sample_every ddim_steps ddim_eta guidance_scale save_recon".split()
 )
 
@@ -52,10 +52,13 @@ def training_state(
         "ema_updates": ema.updates,
         "optimizer_state": optimizer.state_dict(),
         "metrics": metrics,
-        "args": {
-            name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()
-        },
+        "args": plain_flags(args),
     }
+
+
+def plain_flags(args: Namespace) -> dict[str, Any]:
+    """Return the flags as a checkpoint can hold them: paths as text."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
 
 
 def restore_training(
@@ -69,13 +72,8 @@ def restore_training(
     return checkpoint["metrics"]
 
 
-def load(path: Path, stage: str, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint that train_STAGE.py wrote.
-
-    Args:
-        path: the file.
-        stage: which script must have written it.
-        device: where its tensors go.
+def load(path: Path, stage: str) -> dict[str, Any]:
+    """Read a checkpoint that train_STAGE.py wrote; its tensors are on the CPU, wherever they were saved.
 
     Raises:
         UsageError: if the file is missing, damaged or of another stage; the message names the command that
@@ -92,9 +90,9 @@ def load(path: Path, stage: str, device: torch.device | str = "cpu") -> dict[str
             damaged = archive.testzip()
         if damaged:
             raise UsageError(f"{path} is damaged (wrong checksum of {damaged}); make it anew with: {command}")
-        checkpoint = torch.load(path, map_location=device, weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, pickle.UnpicklingError, OSError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UsageError(f"{path} is not a whole checkpoint ({reason}); make one with: {command}") from error
     found = checkpoint.get("stage") if isinstance(checkpoint, dict) else None
     if found != stage:
@@ -103,20 +101,26 @@ def load(path: Path, stage: str, device: torch.device | str = "cpu") -> dict[str
     return checkpoint
 
 
-def load_resumed(path: Path, stage: str, args: Namespace, device: torch.device) -> dict[str, Any]:
+def load_resumed(path: Path, stage: str, args: Namespace, *, also_free: str = "") -> dict[str, Any]:
     """Read the checkpoint from which a run with these flags continues.
+
+    Args:
+        path: the checkpoint.
+        stage: which script must have written it.
+        args: the flags of the run.
+        also_free: a flag, besides FREE_FLAGS, that may differ.
 
     Raises:
         UsageError: if there is none, or a flag that would change the run differs from the checkpoint's.
     """
     if not path.exists():
         raise UsageError(f"--resume: there is no {path} to continue from; leave --resume out to start a run")
-    checkpoint = load(path, stage, device)
+    checkpoint = load(path, stage)
     former = checkpoint["args"]
     changed = [
         f"--{name.replace('_', '-')} {value} (was {former.get(name)})"
-        for name, value in vars(args).items()
-        if name not in FREE_FLAGS and value != former.get(name)
+        for name, value in plain_flags(args).items()
+        if name not in FREE_FLAGS | {also_free} and value != former.get(name)
     ]
     if changed:
         raise UsageError(f"--resume: {path} was trained with other flags: {', '.join(changed)}")

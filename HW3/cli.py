@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from HW3.diffusion import DiffusionConfig
 from HW3.mnist_files import DATASETS
 from HW3.runtime import RunError, UsageError
 
@@ -74,12 +75,15 @@ def real(
     return _number(float, allowed, description)
 
 
-def integers(least: int) -> Callable[[str], list[int]]:
+def integers(least: int, most_items: int) -> Callable[[str], list[int]]:
     """Return a type for argparse: a comma-separated list of integers of at least `least`, such as 1,2,4."""
     item = integer(least)
 
     def parse(text: str) -> list[int]:
-        return [item(part) for part in text.split(",")]
+        items = text.split(",")
+        if len(items) > most_items:
+            raise argparse.ArgumentTypeError(f"must be at most {most_items} numbers, got {text!r}")
+        return [item(part) for part in items]
 
     return parse
 
@@ -105,7 +109,6 @@ def add_run_flags(
     epochs: int,
     batch_size: int,
     lr: float,
-    ema_decay: float = 0.999,
 ) -> None:
     """Add the flags that every script has, with the defaults of this one."""
     add = parser.add_argument
@@ -119,9 +122,14 @@ def add_run_flags(
         help="folder of pictures and checkpoints",
     )
     add("--epochs", type=integer(1), default=epochs, help="epochs in all, with those before --resume")
-    add("--batch-size", type=integer(2), default=batch_size, help="images per training step")
-    add("--lr", type=real(0, 1, above=True), default=lr, help="learning rate")
-    add("--ema-decay", type=real(0, 1, below=True), default=ema_decay, help="of the weights' moving average")
+    add("--batch-size", type=integer(1), default=batch_size, help="images per training step")
+    add(
+        "--lr",
+        type=real(0, 1, above=True),
+        default=lr,
+        help="learning rate; stages 2, 3 and 5 raise it for thin layers (HW3/optim.py)",
+    )
+    add("--ema-decay", type=real(0, 1, below=True), default=0.999, help="of the weights' moving average")
     add("--seed", type=integer(0, 2**32 - 1), default=42, help="of all randomness")
     add(
         "--num-workers", type=integer(0, 64), default=0, help="processes that make batches; 0 is fastest here"
@@ -172,7 +180,12 @@ def add_unet_flags(parser: Parser) -> None:
     """Add the flags of the UNet's size."""
     add = parser.add_argument
     add("--base-channels", type=integer(8, multiple_of=8), default=16, help="channels of the first level")
-    add("--channel-mults", type=integers(1), default=[1, 2, 4, 8], help="multiples of them, level by level")
+    add(
+        "--channel-mults",
+        type=integers(1, most_items=6),
+        default=[1, 2, 4, 8],
+        help="multiples of them, level by level",
+    )
     add("--num-res-blocks", type=integer(1), default=1, help="residual blocks per level, down and up")
 
 
@@ -188,10 +201,10 @@ def parse_diffusion_args(parser: Parser, argv: list[str] | None) -> argparse.Nam
         parser.error(
             f"argument --ddim-steps: must be at most --timesteps {args.timesteps}, got {args.ddim_steps}"
         )
-    if args.beta_start is not None and args.beta_end is not None and args.beta_start > args.beta_end:
-        parser.error(
-            f"argument --beta-start: must be at most --beta-end {args.beta_end}, got {args.beta_start}"
-        )
+    try:
+        DiffusionConfig.scaled(args.timesteps, args.beta_start, args.beta_end)
+    except ValueError as error:
+        parser.error(f"arguments --beta-start, --beta-end: {error}")
     return args
 
 
@@ -229,7 +242,7 @@ def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
 
 def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; --resume continues after the last completed epoch", 130
+        return "interrupted; --resume continues after the last completed epoch, if there is one", 130
     if isinstance(error, _Terminated):
-        return "terminated; --resume continues after the last completed epoch", 143
+        return "terminated; --resume continues after the last completed epoch, if there is one", 143
     return f"error: {error}", 2 if isinstance(error, UsageError) else 1

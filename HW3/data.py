@@ -20,23 +20,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from HW3.mnist_files import DATASETS, load_images
 from HW3.runtime import derive_seed
 
-CLASS_NAMES = {
-    "mnist": tuple("0123456789"),
-    "fashion_mnist": (
-        "T-shirt",
-        "trouser",
-        "pullover",
-        "dress",
-        "coat",
-        "sandal",
-        "shirt",
-        "sneaker",
-        "bag",
-        "boot",
-    ),
-    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-    "synthetic": tuple("0123456789"),
-}
 IMAGE_SIZE = 32
 NUM_CLASSES = 10
 
@@ -112,8 +95,8 @@ def get_mnist_dataloaders(
 ) -> tuple[DataLoader, DataLoader | None, DataLoader]:
     """Return the loaders of training, validation (None without val_split) and test batches.
 
-    A batch is (x, y): x float32 (B, 1, 32, 32) in [0, 1], y int64 (B,) in 0..9. Training batches are shuffled
-    anew each epoch, as (seed, epoch) has it (`loader.sampler.set_epoch`); the others keep their order.
+    A batch is (x, y): x float32 (B, 1, 32, 32) in [0, 1], y int64 (B,) in 0..9. The training batches come in
+    an order of their own each epoch, set by the seed and `loader.sampler.set_epoch`; the others keep theirs.
 
     Args:
         data_dir: folder of the data set or its parent, `data/MNIST` or `data`; not read for `synthetic`.
@@ -144,6 +127,8 @@ def get_mnist_dataloaders(
     train_images, train_labels = load_images(data_dir, dataset, train=True, download=download)
     test_images, test_labels = load_images(data_dir, dataset, train=False, download=download)
     num_val = round(val_split * len(train_labels))
+    if val_split and not 0 < num_val < len(train_labels):
+        raise ValueError(f"val_split {val_split} leaves one part of {len(train_labels)} images empty")
     shuffled = torch.randperm(
         len(train_labels), generator=torch.Generator().manual_seed(derive_seed(seed, 0, "split"))
     )

@@ -49,6 +49,10 @@ class DiffusionConfig:
         for name in ("beta_start", "beta_end"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
+        if self.beta_start > self.beta_end:
+            raise ValueError(f"beta_start {self.beta_start} must be at most beta_end {self.beta_end}")
+        if (1 - self.betas()).prod() < torch.finfo(torch.float32).tiny:
+            raise ValueError(f"betas up to {self.beta_end} are too large for {self.timesteps} steps")
 
     @classmethod
     def scaled(
@@ -59,6 +63,10 @@ class DiffusionConfig:
         beta_start = min(1e-4 * scale, 0.999) if beta_start is None else beta_start
         beta_end = min(0.02 * scale, 0.999) if beta_end is None else beta_end
         return cls(timesteps=timesteps, beta_start=beta_start, beta_end=beta_end, **others)
+
+    def betas(self) -> Tensor:
+        """Return the betas float64 (T,), evenly spaced."""
+        return torch.linspace(self.beta_start, self.beta_end, self.timesteps, dtype=torch.float64)
 
 
 class GaussianDiffusion(nn.Module):
@@ -76,7 +84,7 @@ class GaussianDiffusion(nn.Module):
         self.config = config
         # The tables are computed in float64 and kept in float32: 1 - alpha_bar in float32 would lose three
         # digits.
-        betas = torch.linspace(config.beta_start, config.beta_end, config.timesteps, dtype=torch.float64)
+        betas = config.betas()
         alphas = 1 - betas
         alpha_bars = alphas.cumprod(dim=0)
         alpha_bars_prev = torch.cat([alpha_bars.new_ones(1), alpha_bars[:-1]])
@@ -132,12 +140,27 @@ class GaussianDiffusion(nn.Module):
         x_t = self.q_sample(x0, t, noise)
         return F.mse_loss(self._predict_noise(x_t, t, cond), noise)
 
+    def predict_x0(self, x_t: Tensor, t: Tensor, eps_pred: Tensor) -> Tensor:
+        """Return the clean data that x_t would stem from if eps_pred were its noise.
+
+        x0_pred = (x_t - sqrt(1 - alpha_bar_t) eps_pred) / sqrt(alpha_bar_t); Eq. (15) of DDPM, (9) of DDIM
+
+        Args:
+            x_t, eps_pred: noisy data and the noise predicted in it (B, ...).
+            t: int64 (B,) in 0..T-1.
+
+        Returns:
+            x0_pred in x_t's shape, in [-1, 1] if the config clips it.
+        """
+        noise_part = gather(self.sqrt_one_minus_alpha_bars, t, x_t) * eps_pred
+        x0_pred = (x_t - noise_part) / gather(self.sqrt_alpha_bars, t, x_t)
+        return x0_pred.clamp(-1, 1) if self.config.clip_x0 else x0_pred
+
     def p_mean_variance(
         self, x_t: Tensor, t: Tensor, cond: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean and variance of p(x_{t-1} | x_t), and the prediction of x0 that they are made from.
 
-        x0_pred = (x_t - sqrt(1 - alpha_bar_t) eps_pred) / sqrt(alpha_bar_t); DDPM Eq. (15)
         mean = sqrt(alpha_bar_prev) beta_t / (1 - alpha_bar_t) x0_pred
              + sqrt(alpha_t) (1 - alpha_bar_prev) / (1 - alpha_bar_t) x_t; Eq. (7); without clipping, Eq. (11)
         variance = (1 - alpha_bar_prev) / (1 - alpha_bar_t) beta_t; Eq. (7)
@@ -150,10 +173,7 @@ class GaussianDiffusion(nn.Module):
         Returns:
             mean and x0_pred in x_t's shape; variance (B, 1, ...), exactly 0 at t = 0.
         """
-        noise_part = gather(self.sqrt_one_minus_alpha_bars, t, x_t) * self._predict_noise(x_t, t, cond)
-        x0_pred = (x_t - noise_part) / gather(self.sqrt_alpha_bars, t, x_t)
-        if self.config.clip_x0:
-            x0_pred = x0_pred.clamp(-1, 1)
+        x0_pred = self.predict_x0(x_t, t, self._predict_noise(x_t, t, cond))
         coef_x0 = gather(self.posterior_mean_coef_x0, t, x_t)
         coef_x_t = gather(self.posterior_mean_coef_x_t, t, x_t)
         return coef_x0 * x0_pred + coef_x_t * x_t, gather(self.posterior_variance, t, x_t), x0_pred
@@ -224,7 +244,8 @@ class GaussianDiffusion(nn.Module):
         for step, step_prev in zip(timesteps, [*timesteps[1:], -1], strict=True):
             t = torch.full((batch_size,), step, device=x_t.device)
             eps_pred = self._predict_noise(x_t, t, cond)
-            x_t = self.ddim_step(x_t, eps_pred, step, step_prev, eta, generator)
+            x0_pred = self.predict_x0(x_t, t, eps_pred)
+            x_t = self.ddim_step(x_t, eps_pred, x0_pred, step, step_prev, eta, generator)
         return x_t
 
     def ddim_timesteps(self, steps: int) -> list[int]:
@@ -241,6 +262,7 @@ class GaussianDiffusion(nn.Module):
         self,
         x_t: Tensor,
         eps_pred: Tensor,
+        x0_pred: Tensor,
         t: int,
         t_prev: int,
         eta: float,
@@ -248,7 +270,6 @@ class GaussianDiffusion(nn.Module):
     ) -> Tensor:
         """Go from step t to step t_prev < t, which is -1 for the last step, onto x0.
 
-        x0_pred = (x_t - sqrt(1 - alpha_bar_t) eps_pred) / sqrt(alpha_bar_t); Eq. (9)
         sigma_t = eta sqrt((1 - alpha_bar_prev) / (1 - alpha_bar_t)) sqrt(1 - alpha_bar_t / alpha_bar_prev);
             Eq. (16)
         x_prev = sqrt(alpha_bar_prev) x0_pred + sqrt(1 - alpha_bar_prev - sigma_t^2) eps_pred + sigma_t z;
@@ -258,7 +279,7 @@ class GaussianDiffusion(nn.Module):
 
         Args:
             x_t: noisy data (B, ...) at step t.
-            eps_pred: the model's prediction of the noise in it.
+            eps_pred, x0_pred: the predictions of the noise and of the clean data in it.
             t, t_prev: the two steps; alpha_bar of step -1 is 1.
             eta: 0 for no noise, 1 for the posterior's variance.
             generator: source of z.
@@ -266,20 +287,19 @@ class GaussianDiffusion(nn.Module):
         Returns:
             x_prev in x_t's shape.
         """
-        # TASK: write the DDIM update. Predict x0 from x_t and eps_pred (and clip it if the config says so),
-        # then follow Eq. (12) with the sigma_t of Eq. (16). self._alpha_bars holds the numbers alpha_bar_0 to
-        # alpha_bar_{T-1}; the last step, t_prev = -1, must land on x0_pred.
+        # TASK: write the DDIM update, Eq. (12) with the sigma_t of Eq. (16). self._alpha_bars holds the
+        # numbers alpha_bar_0 to alpha_bar_{T-1}; the last step, t_prev = -1, must land on x0_pred. If the
+        # config clips x0_pred, make eps_pred agree with it first.
         ### BEGIN SOLUTION
         alpha_bar_t = self._alpha_bars[t]
         alpha_bar_prev = self._alpha_bars[t_prev] if t_prev >= 0 else 1.0
-        x0_pred = (x_t - math.sqrt(1 - alpha_bar_t) * eps_pred) / math.sqrt(alpha_bar_t)
         if self.config.clip_x0:
-            x0_pred = x0_pred.clamp(-1, 1)
             eps_pred = (x_t - math.sqrt(alpha_bar_t) * x0_pred) / math.sqrt(1 - alpha_bar_t)
         sigma_t = eta * math.sqrt(
             (1 - alpha_bar_prev) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_prev)
         )
-        direction = math.sqrt(1 - alpha_bar_prev - sigma_t**2) * eps_pred  # "direction pointing to x_t"
+        # "The direction pointing to x_t"; rounding may take what is left of the variance below zero.
+        direction = math.sqrt(max(0.0, 1 - alpha_bar_prev - sigma_t**2)) * eps_pred
         return math.sqrt(alpha_bar_prev) * x0_pred + direction + sigma_t * randn_like(x_t, generator)
         ### END SOLUTION
 

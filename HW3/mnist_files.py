@@ -25,7 +25,7 @@ DATASETS = {
     "kmnist": "KMNIST",
     "synthetic": None,
 }  # torchvision's
-FETCH_TIMEOUT = 10.0  # seconds that a host may stay silent
+FETCH_TIMEOUT = 5.0  # seconds that a host may stay silent
 
 FILE_HEADERS = {  # of the IDX format: magic number, number of items, and for images their sides
     "train-images-idx3-ubyte": (2051, 60000, 28, 28),
@@ -67,9 +67,9 @@ def load_images(
 
 def raw_folder(data_dir: str | os.PathLike, dataset: str) -> Path:
     """Return the folder of the four files: ROOT/MNIST/raw, whether data_dir names ROOT or ROOT/MNIST."""
-    root = Path(data_dir).expanduser()
-    if root.resolve().name in DATASETS.values():
-        root = root.resolve().parent
+    root = Path(data_dir).expanduser().absolute()
+    if root.name in DATASETS.values():
+        root = root.parent
     return root / DATASETS[dataset] / "raw"
 
 

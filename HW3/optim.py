@@ -6,7 +6,7 @@ proportional to 1 / fan-in, because that many updates add up in each output. The
 network is far too small for a thin one.
 
 Simplified against the paper: only the learning rates follow the width, initialisation is PyTorch's; the
-factor has a limit, which biases and normalisations, without a fan-in, get too.
+factor is capped, and biases and normalisations, which have no fan-in, get the cap.
 """
 
 from torch import nn

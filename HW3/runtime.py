@@ -6,7 +6,9 @@ Plain functions; none of them knows a model or a loss, calls `backward()` or ite
 import csv
 import importlib
 import io
+import itertools
 import os
+import tempfile
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -114,27 +116,29 @@ def open_run_folder(out_dir: str | os.PathLike, name: str, *, resume: bool) -> P
         resume: leave the earlier run where it is.
 
     Raises:
-        UsageError: if the folder can't be made or written to.
+        UsageError: if the folder can't be made or written to, or holds a run of another stage.
     """
     folder = Path(out_dir)
+    patterns = (f"{name}_latest.pt", f"{name}_best.pt", "*_epoch_[0-9]*.png", "metrics.csv")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(".*.tmp"):
+        others = [file.name for file in folder.glob("*_latest.pt") if file.name != f"{name}_latest.pt"]
+        if others:
+            raise UsageError(f"the output folder {folder} holds another stage's {others[0]}; choose another")
+        for leftover in (file for pattern in patterns for file in folder.glob(f".{pattern}.tmp")):
             leftover.unlink()
-        patterns = (f"{name}_latest.pt", f"{name}_best.pt", "*_epoch_[0-9]*.png", "metrics.csv")
         earlier = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
         if earlier and not resume:
-            aside = next(
-                path for n in range(1, 10**6) if not (path := Path(f"{folder.absolute()}.{n}")).exists()
-            )
+            numbered = (Path(f"{folder.absolute()}.{n}") for n in itertools.count(1))
+            aside = next(path for path in numbered if not path.exists())
             aside.mkdir()
             for file in earlier:
                 file.rename(aside / file.name)
-            print(f"Moved the earlier run in {folder} aside to {os.path.relpath(aside)}")
+            print(f"Moved the earlier run in {folder} aside to {aside}")
+        tempfile.TemporaryFile(dir=folder).close()  # better to fail now than after the first epoch
     except OSError as error:
-        raise UsageError(
-            f"the output folder {folder} can't be used: {error.strerror}: {error.filename}"
-        ) from error
+        reason = f"{error.strerror}: {error.filename}"
+        raise UsageError(f"the output folder {folder} can't be used: {reason}") from error
     return folder
 
 
@@ -168,7 +172,7 @@ class Losses:
         names: of the losses.
     """
 
-    def __init__(self, epoch: int, checkpoint: Path | None, *names: str) -> None:
+    def __init__(self, epoch: int, checkpoint: Path, *names: str) -> None:
         self.epoch, self.checkpoint, self.names = epoch, checkpoint, names
         self.steps: list[Tensor] = []
         self.sizes: list[int] = []
@@ -206,7 +210,7 @@ class Losses:
                 listed = ", ".join(
                     f"{name} {value:g}" for name, value in zip(self.names, values.tolist(), strict=True)
                 )
-                raise RunError(f"training diverged in epoch {self.epoch}, step {number}: {listed}; {kept}")
+                raise RunError(f"not finite in epoch {self.epoch}, step {number}: {listed}; {kept}")
 
 
 def progress(loader: DataLoader, epoch: int, epochs: int, losses: Losses) -> Iterator[list[Tensor]]:

@@ -135,23 +135,27 @@ class LatentSpace(nn.Module):
         }
 
     @torch.no_grad()
-    def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Encode a data set once and take its mean and deviation for the standardisation.
+    def encode(self, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Return mu and logvar (N, D) of a whole data set, in order.
+
+        Args:
+            batches: of images (B, 1, 32, 32) in [0, 1] and their labels.
+        """
+        encoded = [self.vae.encode(x.to(self.mean.device)) for x, _ in batches]
+        mu, logvar = (torch.cat(parts) for parts in zip(*encoded, strict=True))
+        return mu, logvar
+
+    def standardize(self, mu: Tensor, logvar: Tensor) -> None:
+        """Set mean and deviation to those of a data set's latents, before any is flipped.
 
         The aggregate posterior, the mixture of all q(z|x), has the mean E[mu] and the variance
         E[exp(logvar)] + Var[mu].
 
         Args:
-            batches: of images (B, 1, 32, 32) in [0, 1] and their labels.
-
-        Returns:
-            mu and logvar (N, D) of all images.
+            mu, logvar: (N, D), of all images.
         """
-        encoded = [self.vae.encode(x.to(self.mean.device)) for x, _ in batches]
-        mu, logvar = (torch.cat(parts) for parts in zip(*encoded, strict=True))
         self.mean.copy_(mu.mean(dim=0))
         self.std.copy_((logvar.exp().mean(dim=0) + mu.var(dim=0, unbiased=False)).sqrt())
-        return mu, logvar
 
     @torch.no_grad()
     def draw(self, mu: Tensor, logvar: Tensor) -> Tensor:

@@ -58,13 +58,18 @@ def test_folder_and_its_parent_are_the_same_place(folder, offline):
     assert images.shape == (60000, 28, 28) and images.dtype == torch.uint8
     assert torch.equal(images[:, 14, 14].long(), labels)
     assert torch.equal(load(folder / "FashionMNIST")[1], labels)
+    elsewhere = folder / "elsewhere"
+    (folder / "FashionMNIST").rename(elsewhere)
+    (folder / "FashionMNIST").symlink_to(elsewhere)
+    assert torch.equal(load(folder / "FashionMNIST")[1], labels)
     assert (
         mnist_files.raw_folder("data/MNIST", "kmnist") == mnist_files.raw_folder("data", "kmnist").absolute()
     )
 
 
-def test_whole_files_in_a_read_only_folder_are_enough(folder, offline):
+def test_whole_files_in_a_read_only_folder_are_enough(folder, monkeypatch):
     raw = folder / "FashionMNIST" / "raw"
+    monkeypatch.setattr(mnist_files, "fetch", None)  # root may write anywhere, so nothing may even try
     before = sorted(raw.iterdir())
     raw.chmod(0o555)
     load(folder)
@@ -177,6 +182,8 @@ def test_page_in_the_place_of_a_file_is_not_taken(tmp_path, mirror, monkeypatch)
         {"num_workers": -1},
         {"val_split": 1.0},
         {"val_split": float("nan")},
+        {"val_split": 1e-6},
+        {"val_split": 0.99999},
         {"limit_batches": 0},
     ],
 )

@@ -15,6 +15,7 @@ from conftest import CHECKPOINTS, STAGES, train
 from PIL import Image
 
 import train_diffusion
+import train_vae
 from HW3 import data, synthetic
 from HW3.diffusion import DiffusionConfig
 from HW3.Unet import UNet
@@ -87,7 +88,7 @@ def test_draws_from_averaged_weights(trained):
     assert not torch.equal(saved["model_state"]["stem.weight"], saved["raw_state"]["stem.weight"])
 
 
-def test_tiny_sd_runs_in_latent_space(trained, tmp_path, capsys):
+def test_tiny_sd_runs_in_latent_space(trained, tmp_path):
     flags = [f"--vae-ckpt={trained.checkpoint('vae')}", f"--clip-ckpt={trained.checkpoint('clip')}"]
     assert train("tiny_sd", tmp_path, *flags) == 0
     saved = torch.load(tmp_path / "tiny_sd/tiny_sd_latest.pt", weights_only=True)
@@ -134,6 +135,10 @@ def test_missing_data_is_explained(tmp_path, capsys, monkeypatch, dataset):
         ("diffusion", ["--base-channels=12"], "--base-channels"),
         ("diffusion", ["--channel-mults=1,x"], "--channel-mults"),
         ("diffusion", ["--beta-start=0.5", "--beta-end=0.1"], "--beta-start"),
+        ("diffusion", ["--timesteps=1000", "--beta-start=0.5"], "--beta-start"),
+        ("diffusion", ["--timesteps=4000", "--beta-end=0.3"], "--beta-end"),
+        ("diffusion", ["--channel-mults=1,1,1,1,1,1,1"], "--channel-mults"),
+        ("tiny_sd", ["--cond-drop-prob=0"], "--cond-drop-prob"),
         ("diffusion", ["--batch-size=0"], "--batch-size"),
         ("diffusion", ["--seed=-1"], "--seed"),
         ("latent_diffusion", ["--latent-dim=7"], "--latent-dim 7: "),
@@ -172,6 +177,38 @@ def test_other_data_set_of_an_earlier_stage_is_said(trained, tmp_path, capsys, m
     flags = [f"--vae-ckpt={trained.checkpoint('vae')}", "--dataset=mnist"]
     assert train("latent_diffusion", tmp_path, *flags) == 0
     assert "trained on synthetic, this run trains on mnist" in capsys.readouterr().out
+
+
+def test_folder_of_another_stage_is_refused(trained, capsys):
+    assert train("clip", trained.folder, f"--out-dir={trained.folder / 'vae'}") == 2
+    assert "convae_latest.pt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("stage", "flags"),
+    [
+        ("vae", ["--loss-type=bce"]),
+        ("vae", ["--batch-size=1"]),
+        ("clip", ["--val-split=0"]),
+        ("clip", ["--batch-size=1"]),
+        ("diffusion", ["--sample-every=2"]),
+        ("diffusion", ["--precision=fp32"]),
+        ("diffusion", ["--precision=bf16"]),
+    ],
+)
+def test_other_flags_train(tmp_path, stage, flags):
+    assert train(stage, tmp_path, *flags) == 0
+    assert (tmp_path / stage / CHECKPOINTS[stage]).exists()
+
+
+def test_best_is_the_epoch_with_the_least_loss(tmp_path, monkeypatch):
+    losses = iter([3.0, 1.0, 2.0])
+    monkeypatch.setattr(train_vae, "evaluate", lambda *_: {"val_loss": next(losses)})
+    assert train("vae", tmp_path, "--epochs=3") == 0
+    best, latest = (
+        torch.load(tmp_path / f"vae/convae_{k}.pt", weights_only=True) for k in ("best", "latest")
+    )
+    assert (best["epoch"], latest["epoch"]) == (2, 3)
 
 
 def test_running_again_moves_the_earlier_run_aside(tmp_path, capsys):
@@ -234,7 +271,7 @@ def test_weights_do_not_depend_on_workers_or_pictures(trained, tmp_path, variant
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_commands_of_the_readme_are_understood(monkeypatch):
+def test_commands_of_the_readme_are_understood():
     """Every `python train_*.py` of the README parses; so its flags exist."""
     text = (ROOT / "README.md").read_text().replace("\\\n", " ")
     commands = re.findall(r"^\s*(?:python|\.venv/bin/python) (train_\w+)\.py(.*)$", text, flags=re.MULTILINE)
@@ -243,7 +280,7 @@ def test_commands_of_the_readme_are_understood(monkeypatch):
         __import__(name).parse_args(shlex.split(flags, comments=True))
 
 
-def test_both_spellings_give_the_same(monkeypatch):
+def test_both_spellings_give_the_same():
     flags = {"batch-size": "64", "out-dir": "x", "ddim-steps": "20", "limit-batches": "3"}
     hyphens = train_diffusion.parse_args([f"--{name}={value}" for name, value in flags.items()])
     underscores = train_diffusion.parse_args(
