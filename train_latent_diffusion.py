@@ -75,7 +75,7 @@ def main(argv=None):
     if args.latent_dim not in (None, latent_dim):
         raise runtime.UsageError(f"--latent-dim {args.latent_dim}: {args.vae_ckpt} has {latent_dim}")
     if not saved:
-        checkpoint.note_other_dataset(saved_vae, args.vae_ckpt, args.dataset)
+        runtime.note_other_dataset(saved_vae, args.vae_ckpt, args.dataset)
 
     # Data: every image is encoded once
     image_loader, _, _ = get_mnist_dataloaders(

@@ -58,7 +58,7 @@ def load_clip(args):
     embed_dim = saved["model_config"]["embed_dim"]
     if args.embed_dim != embed_dim:
         raise runtime.UsageError(f"--embed-dim {args.embed_dim}: {args.clip_ckpt} has {embed_dim}")
-    checkpoint.note_other_dataset(saved, args.clip_ckpt, args.dataset)
+    runtime.note_other_dataset(saved, args.clip_ckpt, args.dataset)
     clip = TinyCLIP(**saved["model_config"])
     clip.load_state_dict(saved["model_state"])
     return clip.class_embeddings().detach()
@@ -92,7 +92,7 @@ def main(argv=None):
         saved_vae = saved.get("vae")
     elif args.vae_ckpt:
         saved_vae = checkpoint.load(args.vae_ckpt, "vae")
-        checkpoint.note_other_dataset(saved_vae, args.vae_ckpt, args.dataset)
+        runtime.note_other_dataset(saved_vae, args.vae_ckpt, args.dataset)
     space = LatentSpace.restore(saved_vae).to(device) if saved_vae else None
 
     # Data: images in [-1, 1], or latents, for which every image is encoded once

@@ -72,14 +72,18 @@ def restore_training(
     return checkpoint["metrics"]
 
 
-def load(path: Path, stage: str) -> dict[str, Any]:
+def load(path: Path, *stages: str) -> dict[str, Any]:
     """Read a checkpoint that train_STAGE.py wrote; its tensors are on the CPU, wherever they were saved.
+
+    Args:
+        path: the file.
+        stages: which scripts may have written it.
 
     Raises:
         UsageError: if the file is missing, damaged or of another stage; the message names the command that
             makes one.
     """
-    command = f"python train_{stage}.py"
+    command = " or ".join(f"python train_{stage}.py" for stage in stages)
     if not path.exists():
         raise UsageError(f"{path} does not exist; make it with: {command}")
     if not path.is_file():
@@ -95,7 +99,7 @@ def load(path: Path, stage: str) -> dict[str, Any]:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UsageError(f"{path} is not a whole checkpoint ({reason}); make one with: {command}") from error
     found = checkpoint.get("stage") if isinstance(checkpoint, dict) else None
-    if found != stage:
+    if found not in stages:
         kind = f"is a checkpoint of train_{found}.py" if found else "is not a checkpoint of this homework"
         raise UsageError(f"{path} {kind}; needed is one from: {command}")
     return checkpoint
@@ -125,9 +129,3 @@ def load_resumed(path: Path, stage: str, args: Namespace, *, also_free: str = ""
     if changed:
         raise UsageError(f"--resume: {path} was trained with other flags: {', '.join(changed)}")
     return checkpoint
-
-
-def note_other_dataset(checkpoint: dict[str, Any], path: Path, dataset: str) -> None:
-    """Say in one line when an earlier stage was trained on another data set than this one trains on."""
-    if checkpoint["args"]["dataset"] != dataset:
-        print(f"Note: {path} was trained on {checkpoint['args']['dataset']}, this run trains on {dataset}")

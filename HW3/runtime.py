@@ -73,8 +73,9 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     """
     if precision == "auto":
         if device.type == "cpu":
-            cpu = torch.cpu.get_capabilities()
-            pays = cpu.get("avx512_bf16", False) or cpu.get("amx_bf16", False)
+            pays = (
+                torch.cpu._is_avx512_bf16_supported()
+            )  # processors with AMX have it too; no public name in 2.10
         else:
             pays = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if pays else "fp32"
@@ -247,6 +248,12 @@ def print_start(
     )
 
 
+def note_other_dataset(earlier: dict, path: Path, dataset: str) -> None:
+    """Say in one line when an earlier stage's checkpoint comes from another data set than this run's."""
+    if earlier["args"]["dataset"] != dataset:
+        print(f"Note: {path} was trained on {earlier['args']['dataset']}, this run trains on {dataset}")
+
+
 def report_epoch(folder: Path, metrics: list[dict], epochs: int, look_at: Path | None) -> None:
     """Write metrics.csv and print the line of the last epoch: its numbers, its time, and the file to look at.
 
@@ -255,7 +262,8 @@ def report_epoch(folder: Path, metrics: list[dict], epochs: int, look_at: Path |
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=metrics[0], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(metrics)
+    for row in metrics:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
     write_whole(folder / "metrics.csv", text.getvalue().encode())
 
     row = dict(metrics[-1])
