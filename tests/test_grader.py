@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -65,10 +66,7 @@ def grade():
     """Return a function that grades a submission and returns its results; it may be called from WORKERS threads."""
     command = [sys.executable, ROOT / GRADING / "variants" / "worker.py"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    workers = [subprocess.Popen(command, **pipes) for _ in range(WORKERS)]
     idle = SimpleQueue()
-    for worker in workers:
-        idle.put(worker)
 
     def run(submission, *tests, seed=0, options=()):
         paths = [str(GRADING / test) for test in tests] or [str(GRADING)]
@@ -81,10 +79,10 @@ def grade():
         assert code == str(int(any(result["score"] == 0 for result in results))), "pytest's own exit code"
         return results
 
-    yield run
-    for worker in workers:
-        worker.stdin.close()
-        worker.wait()
+    with ExitStack() as stack:
+        for _ in range(WORKERS):
+            idle.put(stack.enter_context(subprocess.Popen(command, **pipes)))
+        yield run
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ WRONG = {
     "test_split": {
         "validation leaks": ("training keeps all images", (SPLIT, "val_indices, train_indices = order[:size], order")),
         "overlap": ("some images are in both", (SPLIT, "val_indices, train_indices = order[: size + 5], order[size - 5 :]")),
-        "test leaks": ("validation is drawn from the test images", ("val = Subset(train, val_indices)", "val = Subset(test, val_indices[: len(test)])")),
+        "test leaks": ("validation is drawn from the test images", ("val = Subset(train, val_indices)", "val = Subset(test, [i % len(test) for i in val_indices])")),
         "test for validation": ("the test loader twice", OWN.format("val = test if kwargs.get('val_split') else None")),
         "split not fixed": ("another one at each call", (GENERATOR, "generator = None")),
         "shares swapped": ("train gets val_split", (SIZE, "size = round((1 - val_split) * len(train)) if val_split else 0")),
