@@ -16,6 +16,7 @@ from queue import SimpleQueue
 import pytest
 
 from tests.grading import variants
+from tests.grading.make_handout import make_handout
 
 ROOT = Path(__file__).parents[1]
 GRADING = Path("tests", "grading")
@@ -147,3 +148,27 @@ def test_broken_module(name, grade, tmp_path):
     results = verdicts(grade(submission, "test_vae.py", "test_clip.py"))
     for requirement, verdict in results.items():
         assert verdict == ("pass" if requirement.startswith("clip") else "FAIL"), requirement
+
+
+EXERCISES = {
+    "diffusion: sample_ddim visits `steps` timesteps, each step as in DDIM's Eq. (12)",
+    "unet: The conditional path of the noise predictor: UNet and EpsMLP",
+}
+
+
+@pytest.mark.slow
+def test_handout(tmp_path):
+    """The handout runs up to the exercises: Gradescope's script finds exactly those two not implemented."""
+    make_handout(tmp_path / "source")
+    text = "\n".join(path.read_text() for path in (tmp_path / "source" / "HW3").glob("*.py"))
+    assert "SOLUTION" not in text and text.count("raise NotImplementedError(") == len(EXERCISES)
+    shutil.copytree(tmp_path / "source" / "HW3", tmp_path / "submission" / "HW3")
+    (tmp_path / "results").mkdir()
+    environment = {**os.environ, "AUTOGRADER": str(tmp_path), "PYTHON": sys.executable}
+    subprocess.run([ROOT / GRADING / "run_autograder"], env=environment, check=True, capture_output=True)
+    results = json.loads((tmp_path / "results" / "results.json").read_text())
+    unsolved = {name for name, verdict in verdicts(results["tests"]).items() if verdict == "not implemented"}
+    assert unsolved == EXERCISES
+    assert results["score"] == 100 - sum(
+        test["max_score"] for test in results["tests"] if test["name"] in EXERCISES
+    )
