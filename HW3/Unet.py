@@ -79,8 +79,8 @@ class Embedding(nn.Module):
             if cond is not None:
                 raise ValueError("cond was given, but this model was built without cond_dim")
             return embedding
-        # TASK: the conditional path of the noise predictor. Embed cond with self.cond and add it to the embedding of
-        # the time; None stands for zeros; a wrong shape is a ValueError.
+        # TASK: the conditional path of the noise predictor. Embed cond with self.cond and add it to the
+        # embedding of the time; None stands for zeros; a wrong shape is a ValueError.
         ### BEGIN SOLUTION
         if cond is None:
             cond = embedding.new_zeros(len(t), self.cond_dim)

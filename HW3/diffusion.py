@@ -269,8 +269,8 @@ class GaussianDiffusion(nn.Module):
         Returns:
             x_prev in x_t's shape.
         """
-        # TASK: the DDIM update. From x_t at step t and eps_pred, the noise predicted in it, compute x_prev at step
-        # t_prev by Eq. (12) and (16); the last step (t_prev = -1) lands on x0_pred.
+        # TASK: the DDIM update. From x_t at step t and eps_pred, the noise predicted in it, compute
+        # x_prev at step t_prev by Eq. (12) and (16); the last step (t_prev = -1) lands on x0_pred.
         ### BEGIN SOLUTION
         alpha_bar_t = self._alpha_bars[t]
         alpha_bar_prev = self._alpha_bars[t_prev] if t_prev >= 0 else 1.0

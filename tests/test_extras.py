@@ -1,4 +1,4 @@
-"""What HW3 promises beyond the graded interface: guidance, scaled schedules, exact tables, errors, other ranks."""
+"""What HW3 promises beyond the graded interface: guidance, scaled schedules, exact tables, errors, ranks."""
 
 import math
 

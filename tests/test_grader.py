@@ -64,7 +64,7 @@ class Submission:
 
 @pytest.fixture(scope="module")
 def grade():
-    """Return a function that grades a submission and returns its results; it may be called from WORKERS threads."""
+    """Return a function that grades a submission; as many as WORKERS threads may call it at once."""
     command = [sys.executable, ROOT / GRADING / "variants" / "worker.py"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     idle = SimpleQueue()

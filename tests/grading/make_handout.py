@@ -3,9 +3,9 @@
     python -m tests.grading.make_handout            # writes handout/
     python -m tests.grading.make_handout FOLDER
 
-The code between `### BEGIN SOLUTION` and `### END SOLUTION` becomes a NotImplementedError with the text of the
-task: the comment right before, which starts with `# TASK:`. Variants and what tests the grader are left out. A
-handout that is already there is replaced.
+The code between `### BEGIN SOLUTION` and `### END SOLUTION` becomes a NotImplementedError with the text of
+the task: the comment right before, which starts with `# TASK:`. Variants and what tests the grader are left
+out. A handout that is already there is replaced.
 """
 
 import re
@@ -31,8 +31,8 @@ def open_exercises(source):
 
     def unsolved(match):
         lines = re.sub(r"^ *# (TASK: )?", "", match["task"], flags=re.MULTILINE).splitlines()
-        text = "".join(f'{match["indent"]}    "{line} "\n' for line in lines)
-        return f"{match['indent']}raise NotImplementedError(\n{text}{match['indent']})\n"
+        text = ' "\n'.join(f'{match["indent"]}    "{line}' for line in lines)
+        return f'{match["indent"]}raise NotImplementedError(\n{text}"\n{match["indent"]})\n'
 
     handout = EXERCISE.sub(unsolved, source)
     if "### BEGIN SOLUTION" in handout or "### END SOLUTION" in handout:

@@ -55,7 +55,7 @@ def expect_rows_apart(model, x):
 
 
 def expect_condition(model, x, cond):
-    """Check that the prediction depends on each component of its own row's condition and on no other row's."""
+    """Check that the prediction depends on all of its own row's condition and on no other row's."""
     equation = "eps_pred = model(x, t, cond)[i] depends on cond[i]"
     t = torch.full((len(x),), 7)
     cond = cond.clone().requires_grad_()

@@ -1,8 +1,8 @@
 """Right and wrong submissions, to grade the grader with (tests/test_grader.py).
 
-A variant is code that is appended to a module of HW3 and so redefines a part of it. Most are made from a right
-alternative implementation (`alternatives/`, which shares nothing with HW3) by replacing a piece of its text;
-some patch HW3's own classes. Neither depends on how HW3 is written.
+A variant is code that is appended to a module of HW3 and so redefines a part of it. Most are made from a
+right alternative implementation (`alternatives/`, which shares nothing with HW3) by replacing a piece of its
+text; some patch HW3's own classes. Neither depends on how HW3 is written.
 
 Each file here holds the tables RIGHT and WRONG of one module. An entry is
 

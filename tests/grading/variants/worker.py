@@ -1,9 +1,10 @@
-"""Run pytest in one folder after the other, each time in a fresh fork of a process that has imported torch once.
+"""Run pytest in one folder after the other, each time in a fork of a process that has imported torch once.
 
-Reads lines of JSON, [folder, *arguments of pytest], and answers each with the exit code. pytest's output goes to
-output.txt in the folder.
+Reads lines of JSON, [folder, *arguments of pytest], and answers each with the exit code. pytest's output goes
+to output.txt in the folder.
 """
 
+import gc
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+gc.freeze()  # torch's objects need no collecting, which would copy their memory in every fork
 for line in sys.stdin:
     folder, *arguments = json.loads(line)
     child = os.fork()
