@@ -30,7 +30,12 @@ class TimeLimit(BaseException):
 def pytest_addoption(parser):
     group = parser.getgroup("grading")
     group.addoption("--results", type=Path, metavar="FILE", help="write Gradescope's results.json")
-    group.addoption("--grading-seed", type=int, default=0, help="seed of all random numbers (default: 0)")
+    group.addoption(
+        "--grading-seed",
+        type=int,
+        action="append",
+        help="seed of all random numbers (default: 0); may be repeated",
+    )
     group.addoption("--time-limit", type=int, default=30, help="seconds per requirement (default: 30)")
 
 
@@ -161,7 +166,7 @@ def add_result(report, item, verdict, output):
     """Attach the result of a requirement to its report, which is all that travels between processes."""
     result = {
         "module": item.path.stem.removeprefix("test_"),
-        "title": item.obj.__doc__.strip().splitlines()[0],
+        "title": item.obj.__doc__.strip().splitlines()[0] + item.name.removeprefix(item.originalname),
         "points": points(item),
         "verdict": verdict,
         "output": output,
