@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+pytest_plugins = ["tests.grading.plugin"]  # loaded here, so that its options are always known
+
 STAGES = ("vae", "diffusion", "latent_diffusion", "clip", "tiny_sd")
 CHECKPOINTS = {stage: f"{stage}_latest.pt" for stage in STAGES} | {"vae": "convae_latest.pt"}
 TINY = {

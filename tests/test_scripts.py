@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CHECKPOINTS, STAGES, train
 from PIL import Image
 
 import train_diffusion
@@ -20,6 +19,7 @@ from HW3 import data, synthetic
 from HW3.diffusion import DiffusionConfig
 from HW3.Unet import UNet
 from HW3.vae import ConvVAE
+from tests.conftest import CHECKPOINTS, STAGES, train
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = ("001", "002")

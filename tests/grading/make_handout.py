@@ -1,0 +1,58 @@
+"""Write what students get: a copy of the repository in which the exercises are open.
+
+    python -m tests.grading.make_handout            # writes handout/
+    python -m tests.grading.make_handout FOLDER
+
+The code between `### BEGIN SOLUTION` and `### END SOLUTION` becomes a NotImplementedError with the text of
+the task: the comment right before, which starts with `# TASK:`. Variants and what tests the grader are left
+out. A handout that is already there is replaced.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LEFT_OUT = ("tests/grading/variants/", "tests/grading/make_handout.py", "tests/test_grader.py")
+EXERCISE = re.compile(
+    r"(?P<task>^ *# TASK: .*\n(^ *# .*\n)*)^(?P<indent> *)### BEGIN SOLUTION\n.*?^ *### END SOLUTION\n",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def open_exercises(source):
+    """Return the source of a module with its solutions taken out.
+
+    Raises:
+        ValueError: if a solution has no task or no end.
+    """
+
+    def unsolved(match):
+        lines = re.sub(r"^ *# (TASK: )?", "", match["task"], flags=re.MULTILINE).splitlines()
+        text = ' "\n'.join(f'{match["indent"]}    "{line}' for line in lines)
+        return f'{match["indent"]}raise NotImplementedError(\n{text}"\n{match["indent"]})\n'
+
+    handout = EXERCISE.sub(unsolved, source)
+    if "### BEGIN SOLUTION" in handout or "### END SOLUTION" in handout:
+        raise ValueError("a solution has no comment `# TASK:` before it, or no `### END SOLUTION`")
+    return handout
+
+
+def make_handout(folder):
+    """Write the handout to a folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
+    for name in tracked.stdout.split("\0"):
+        if not name or name.startswith(LEFT_OUT):
+            continue
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+        if source.parent.name == "HW3" and source.suffix == ".py":
+            target.write_text(open_exercises(source.read_text()))
+
+
+if __name__ == "__main__":
+    make_handout(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "handout")

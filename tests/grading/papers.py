@@ -1,0 +1,109 @@
+"""What the papers say, in float64: the values that submissions are compared with.
+
+Nothing here comes from HW3. t is 0-based, as in DESIGN: t = 0 is the papers' t = 1, and alpha_bar of "before
+t = 0", here t = -1, is exactly 1.
+"""
+
+import math
+
+import torch
+
+
+class Schedule:
+    """The linear noise schedule of DDPM and all that follows from it.
+
+    Args:
+        timesteps: number T of steps.
+        beta_start, beta_end: first and last beta.
+    """
+
+    def __init__(self, timesteps=1000, beta_start=1e-4, beta_end=0.02):
+        self.arguments = {"timesteps": timesteps, "beta_start": beta_start, "beta_end": beta_end}
+        self.timesteps = timesteps
+        self.betas = torch.linspace(beta_start, beta_end, timesteps, dtype=torch.float64).tolist()
+        self.alpha_bars = torch.cumprod(1 - torch.tensor(self.betas, dtype=torch.float64), dim=0).tolist()
+
+    def __str__(self):
+        return "T = {timesteps}, betas {beta_start} to {beta_end}".format(**self.arguments)
+
+    def alpha_bar(self, t):
+        return self.alpha_bars[t] if t >= 0 else 1.0
+
+    def q_sample(self, x0, noise, t):
+        """x_t; DDPM Eq. (4)."""
+        alpha_bar_t = self.alpha_bar(t)
+        return math.sqrt(alpha_bar_t) * x0.double() + math.sqrt(1 - alpha_bar_t) * noise.double()
+
+    def noise_in(self, x_t, x0, t):
+        """The noise that leads from x0 to x_t; Eq. (4) solved for it."""
+        alpha_bar_t = self.alpha_bar(t)
+        return (x_t.double() - math.sqrt(alpha_bar_t) * x0.double()) / math.sqrt(1 - alpha_bar_t)
+
+    def x0_pred(self, x_t, eps, t, clip=False):
+        """The prediction of x0; DDPM Eq. (15)."""
+        alpha_bar_t = self.alpha_bar(t)
+        x0 = (x_t.double() - math.sqrt(1 - alpha_bar_t) * eps.double()) / math.sqrt(alpha_bar_t)
+        return x0.clamp(-1, 1) if clip else x0
+
+    def posterior_variance(self, t):
+        """DDPM Eq. (7), right."""
+        return (1 - self.alpha_bar(t - 1)) / (1 - self.alpha_bar(t)) * self.betas[t]
+
+    def posterior_mean(self, x_t, eps, t, clip=False):
+        """DDPM Eq. (7), left, with x0 as predicted; without clipping the same as Eq. (11)."""
+        alpha_bar_t, alpha_bar_prev, beta_t = self.alpha_bar(t), self.alpha_bar(t - 1), self.betas[t]
+        return (
+            math.sqrt(alpha_bar_prev) * beta_t / (1 - alpha_bar_t) * self.x0_pred(x_t, eps, t, clip)
+            + math.sqrt(1 - beta_t) * (1 - alpha_bar_prev) / (1 - alpha_bar_t) * x_t.double()
+        )
+
+    def ddim_sigma(self, t, t_prev, eta):
+        """DDIM Eq. (16)."""
+        alpha_bar_t, alpha_bar_prev = self.alpha_bar(t), self.alpha_bar(t_prev)
+        return (
+            eta
+            * math.sqrt((1 - alpha_bar_prev) / (1 - alpha_bar_t))
+            * math.sqrt(1 - alpha_bar_t / alpha_bar_prev)
+        )
+
+    def ddim_mean(self, x_t, eps, t, t_prev, eta, clip=False, recompute_eps=False):
+        """DDIM Eq. (12) without its last term; with clipping, eps may follow the clipped x0 or not."""
+        x0 = self.x0_pred(x_t, eps, t, clip)
+        eps = self.noise_in(x_t, x0, t) if recompute_eps else eps.double()
+        alpha_bar_prev, sigma_t = self.alpha_bar(t_prev), self.ddim_sigma(t, t_prev, eta)
+        return math.sqrt(alpha_bar_prev) * x0 + math.sqrt(1 - alpha_bar_prev - sigma_t**2) * eps
+
+    def ideal_eps(self, x_t, t, mean, std):
+        """E[noise | x_t] where x0 ~ N(mean, std^2): the noise predictor that minimises Eq. (14) of DDPM."""
+        alpha_bar_t = self.alpha_bar(t)
+        variance = alpha_bar_t * std**2 + 1 - alpha_bar_t
+        return math.sqrt(1 - alpha_bar_t) * (x_t - math.sqrt(alpha_bar_t) * mean) / variance
+
+
+# Large steps, so that every coefficient is of order one and no wrong formula is close to the right one.
+HARSH = Schedule(timesteps=16, beta_start=0.03, beta_end=0.35)
+DEFAULT = Schedule()
+
+
+def squared_error(recon, x):
+    """-log p(x|z) of a Gaussian decoder, up to constants; summed."""
+    return (recon.double() - x.double()).square().sum()
+
+
+def binary_cross_entropy(recon, x):
+    """-log p(x|z) of a Bernoulli decoder; appendix C.1 of Kingma and Welling, summed."""
+    recon, x = recon.double(), x.double()
+    return -(x * recon.log() + (1 - x) * (1 - recon).log()).sum()
+
+
+def kl_divergence(mu, logvar):
+    """KL(N(mu, exp(logvar)) || N(0, 1)); appendix B of Kingma and Welling, summed."""
+    mu, logvar = mu.double(), logvar.double()
+    return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum()
+
+
+def clip_figure_3(logits, labels):
+    """The loss of figure 3 of CLIP for a batch that holds each label once; logits (B, B), labels (B,)."""
+    logits = logits.double()[:, labels]  # columns in the order of the images
+    rows, columns = logits.log_softmax(dim=1).diagonal(), logits.log_softmax(dim=0).diagonal()
+    return -(rows.mean() + columns.mean()) / 2

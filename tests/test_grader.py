@@ -1,0 +1,174 @@
+"""Grade the grader: full points for this repository and for every right variant, none for what is wrong.
+
+GRADER_SEEDS=10 runs every variant with the grading seeds 0 to 9.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+
+from tests.grading import variants
+from tests.grading.make_handout import make_handout
+
+ROOT = Path(__file__).parents[1]
+GRADING = Path("tests", "grading")
+WORKERS = 2
+SEEDS = range(int(os.environ.get("GRADER_SEEDS", "1")))
+VARIANTS = {f"{variant.module}: {variant.name}": variant for variant in variants.load()}
+
+# Bodies of ConvVAE.canonicalize_latent, and the verdict
+BROKEN = {
+    "unwritten": ("raise NotImplementedError('yours')", "not implemented"),
+    "loops": ("while True: pass", "time limit"),
+    "loops, catching all": (
+        "while True:\n        try:\n            while True: pass\n        except BaseException: pass",
+        "time limit",
+    ),
+    "exits": ("raise SystemExit(0)", "FAIL"),
+    "exits at once": ("import os; os._exit(0)", "FAIL"),
+    "interrupts": ("raise KeyboardInterrupt", "FAIL"),
+    "crashes": ("import ctypes; ctypes.string_at(0)", "FAIL"),
+}
+# Code that a module ends with
+NO_MODULE = {
+    "does not compile": "def",
+    "does not import": "import no_such_module",
+    "exits": "raise SystemExit(0)",
+    "crashes": "import ctypes; ctypes.string_at(0)",
+    "is empty": "del ConvVAE, vae_loss",
+}
+
+
+class Submission:
+    """A copy of the package and the grading suite, changed by code appended to one module."""
+
+    def __init__(self, folder, module=None, code=""):
+        self.folder = folder
+        ignored = shutil.ignore_patterns("__pycache__", "variants")
+        for name in ("HW3", GRADING):
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        for name in ("pyproject.toml", "tests/__init__.py", "tests/conftest.py"):
+            shutil.copy(ROOT / name, folder / name)
+        if module:
+            with (folder / "HW3" / f"{module}.py").open("a") as file:
+                file.write(f"\n\n{code}\n")
+
+
+@pytest.fixture(scope="module")
+def grade():
+    """Return a function that grades a submission; as many as WORKERS threads may call it at once."""
+    command = [sys.executable, ROOT / GRADING / "variants" / "worker.py"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    idle = SimpleQueue()
+
+    def run(submission, *tests, options=()):
+        paths = [str(GRADING / test) for test in tests] or [str(GRADING)]
+        options = [*options, "--results=results.json", "-p", "no:cacheprovider"]
+        worker = idle.get()
+        print(json.dumps([str(submission.folder), *paths, *options]), file=worker.stdin, flush=True)
+        code = worker.stdout.readline().strip()
+        idle.put(worker)
+        results = json.loads((submission.folder / "results.json").read_text())["tests"]
+        assert code == str(int(any(result["score"] == 0 for result in results))), "pytest's own exit code"
+        return results
+
+    with ExitStack() as stack:
+        for _ in range(WORKERS):
+            idle.put(stack.enter_context(subprocess.Popen(command, **pipes)))
+        yield run
+
+
+@pytest.fixture(scope="module")
+def graded(request, grade, tmp_path_factory):
+    """Return the results of each selected variant by its name."""
+    items = [item for item in request.session.items if item.originalname == "test_variant"]
+    names = [item.callspec.params["name"] for item in items]
+
+    def run(name):
+        variant = VARIANTS[name]
+        submission = Submission(tmp_path_factory.mktemp("variant"), variant.module, variant.code)
+        stem = variant.module.lower()
+        tests = [variant.fails] if variant.fails else [f"test_{stem}.py"]
+        if stem == "mlp" and not variant.fails:
+            tests.append("test_unet.py")  # the condition is graded there
+        results = grade(submission, *tests, options=[f"--grading-seed={seed}" for seed in SEEDS])
+        shutil.rmtree(submission.folder)
+        return results
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return dict(zip(names, pool.map(run, names), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variant(name, graded):
+    variant, results = VARIANTS[name], graded[name]
+    if variant.fails is None:
+        rejected = [(result["name"], result["output"]) for result in results if result["status"] == "failed"]
+        assert not rejected, f"right, but rejected: {variant.why}"
+        return
+    assert len(results) == len(SEEDS)
+    for result in results:
+        assert result["status"] == "failed", f"wrong, but accepted by {result['name']}: {variant.why}"
+        explained = all(word in result["output"] for word in ("seen:", "expected:", "equation:"))
+        assert explained or "HW3/" in result["output"], result["output"]
+
+
+def verdicts(results):
+    """Return the verdict of each requirement by its name."""
+    return {result["name"]: result["output"].splitlines()[0] for result in results}
+
+
+def test_full_points(grade, tmp_path):
+    results = grade(Submission(tmp_path))
+    assert set(verdicts(results).values()) == {"pass"}
+    assert sum(result["score"] for result in results) == 100
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_method(name, grade, tmp_path):
+    body, verdict = BROKEN[name]
+    code = f"def broken(self, z, threshold=0.5):\n    {body}\n\n\nConvVAE.canonicalize_latent = broken"
+    results = verdicts(grade(Submission(tmp_path, "vae", code), "test_vae.py", options=["--time-limit=2"]))
+    assert results.pop("vae: canonicalize_latent flips latents of bright images") == verdict
+    assert set(results.values()) == {"pass"}
+
+
+@pytest.mark.parametrize("name", NO_MODULE)
+def test_broken_module(name, grade, tmp_path):
+    submission = Submission(tmp_path, "vae", NO_MODULE[name])
+    results = verdicts(grade(submission, "test_vae.py", "test_clip.py"))
+    for requirement, verdict in results.items():
+        assert verdict == ("pass" if requirement.startswith("clip") else "FAIL"), requirement
+
+
+EXERCISES = {
+    "diffusion: sample_ddim visits `steps` timesteps, each step as in DDIM's Eq. (12)",
+    "unet: The conditional path of the noise predictor: UNet and EpsMLP",
+}
+
+
+@pytest.mark.slow
+def test_handout(tmp_path):
+    """The handout runs up to the exercises: Gradescope's script finds exactly those two not implemented."""
+    make_handout(tmp_path / "source")
+    text = "\n".join(path.read_text() for path in (tmp_path / "source" / "HW3").glob("*.py"))
+    assert "SOLUTION" not in text and text.count("raise NotImplementedError(") == len(EXERCISES)
+    shutil.copytree(tmp_path / "source" / "HW3", tmp_path / "submission" / "HW3")
+    (tmp_path / "results").mkdir()
+    environment = {**os.environ, "AUTOGRADER": str(tmp_path), "PYTHON": sys.executable}
+    subprocess.run([ROOT / GRADING / "run_autograder"], env=environment, check=True, capture_output=True)
+    results = json.loads((tmp_path / "results" / "results.json").read_text())
+    unsolved = {name for name, verdict in verdicts(results["tests"]).items() if verdict == "not implemented"}
+    assert unsolved == EXERCISES
+    assert results["score"] == 100 - sum(
+        test["max_score"] for test in results["tests"] if test["name"] in EXERCISES
+    )
