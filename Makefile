@@ -1,5 +1,6 @@
 # make demo    trains all five stages on digits drawn by code, in a few minutes: nothing is downloaded but packages
 # make test    runs the tests
+# make handout writes handout/, the repository with the two exercises open
 # make lint    checks style
 # Each does all its set-up, in .venv/.
 
@@ -7,7 +8,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.10 python3,$(
 PY := .venv/bin/python
 DEMO := --dataset synthetic
 
-.PHONY: demo test lint
+.PHONY: demo test handout lint
 .DELETE_ON_ERROR:
 
 .venv/installed: requirements.txt
@@ -22,16 +23,19 @@ DEMO := --dataset synthetic
 demo: .venv/installed
 	@echo "Training all five stages on synthetic digits, small: about 4 minutes on 2 cores. Pictures: result/demo/"
 	$(PY) train_vae.py $(DEMO) --out_dir result/demo/vae --epochs 6 --lr 1e-3 --kl-weight 0.5
-	$(PY) train_diffusion.py $(DEMO) --out_dir result/demo/diffusion --epochs 4 --lr 1e-3 --sample_every 4
-	$(PY) train_latent_diffusion.py $(DEMO) --out_dir result/demo/latent_diffusion --epochs 20 --lr 1e-3 \
+	$(PY) train_diffusion.py $(DEMO) --out_dir result/demo/diffusion --epochs 4 --lr 2e-4 --sample_every 4
+	$(PY) train_latent_diffusion.py $(DEMO) --out_dir result/demo/latent_diffusion --epochs 20 --lr 3e-4 \
 		--vae_ckpt result/demo/vae/convae_latest.pt --sample_every 5
 	$(PY) train_clip.py $(DEMO) --out_dir result/demo/clip --epochs 3
-	$(PY) train_tiny_sd.py $(DEMO) --out_dir result/demo/tiny_sd --epochs 5 --lr 1e-3 \
+	$(PY) train_tiny_sd.py $(DEMO) --out_dir result/demo/tiny_sd --epochs 5 \
 		--clip_ckpt result/demo/clip/clip_latest.pt
 	@echo "Look at the pictures in result/demo/*/, epoch by epoch; README.md says what they show."
 
 test: .venv/installed-tests
 	$(PY) -m pytest -m "not slow"
+
+handout: .venv/installed-tests
+	$(PY) -m tests.grading.make_handout
 
 lint: .venv/installed-tests
 	$(PY) -m ruff check .

@@ -5,5 +5,5 @@ set -euo pipefail
 apt-get update
 apt-get install -y python3 python3-venv
 python3 -m venv /autograder/venv
-/autograder/venv/bin/pip install --no-cache-dir pytest -r /autograder/source/requirements.txt \
-    --extra-index-url https://download.pytorch.org/whl/cpu
+/autograder/venv/bin/pip install --no-cache-dir \
+    -r /autograder/source/requirements.txt -r /autograder/source/tests/requirements.txt
