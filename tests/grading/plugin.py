@@ -73,13 +73,13 @@ def run_forked(item):
     """Run a test in a forked process and return its reports, or one that says how the process ended."""
     hook, config = item.ihook, item.config
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "reports.json")
+        path, unfinished = Path(folder, "reports.json"), Path(folder, "unfinished")
 
         def run():
             reports = runtestprotocol(item, log=False, nextitem=None)
-            path.write_text(
-                json.dumps([hook.pytest_report_to_serializable(config=config, report=r) for r in reports])
-            )
+            data = [hook.pytest_report_to_serializable(config=config, report=report) for report in reports]
+            unfinished.write_text(json.dumps(data))
+            unfinished.rename(path)
 
         child = multiprocessing.get_context("fork").Process(target=run)
         with warnings.catch_warnings():
