@@ -32,6 +32,7 @@ BROKEN = {
         "while True:\n        try:\n            while True: pass\n        except BaseException: pass",
         "time limit",
     ),
+    "sleeps": ("import time; time.sleep(1000)", "time limit"),
     "exits": ("raise SystemExit(0)", "FAIL"),
     "exits at once": ("import os; os._exit(0)", "FAIL"),
     "interrupts": ("raise KeyboardInterrupt", "FAIL"),

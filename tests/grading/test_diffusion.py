@@ -205,6 +205,7 @@ class IdealModel(nn.Module):
         super().__init__()
         self.schedule = schedule
         self.timesteps = []
+        self.unused = nn.Parameter(torch.zeros(()))  # a sampler may ask the model's parameters for the device
 
     def forward(self, x_t, t, cond=None):
         self.timesteps.append(t[0].item())
