@@ -1,0 +1,238 @@
+"""Judge drawn digits: `python -m HW3.evaluate CHECKPOINT` draws from a checkpoint and prints figures.
+
+Papers: Heusel et al. 2017 (Frechet distance); Kynkaanniemi et al. 2019 (precision and recall).
+
+The features are those of a small classifier that is trained once on the real images, apart from the models
+that draw, and kept. Every figure stands beside its floor: the same for as many real training images. The
+Frechet distance of few images is biased upwards, so compare it at one number of images only.
+
+Simplified against the papers: 64 features of a small network stand for those of Inception.
+"""
+
+import argparse
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from HW3 import checkpoint, cli, runtime
+from HW3.clip import conv_block
+from HW3.data import NUM_CLASSES, get_mnist_dataloaders
+from HW3.sample import DRAWING_STAGES, Sampling, restore
+
+SURE = 0.9  # the classifier is sure of a digit above this probability
+CLASSIFIER_EPOCHS = 3
+CLASSIFIER_SEED = 0
+NEIGHBOURS = 3  # k of precision and recall
+BOOTSTRAPS = 1000
+
+
+class Classifier(nn.Module):
+    """Tell the digits apart, by 64 features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *conv_block(1, 32),  # (B, 1, 32, 32) -> (B, 32, 32, 32)
+            nn.MaxPool2d(2),
+            *conv_block(32, 64),
+            nn.MaxPool2d(2),
+            *conv_block(64, 64),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(64 * 4 * 4, 64),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(64, NUM_CLASSES)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the features (B, 64) of images x (B, 1, 32, 32) in [0, 1]."""
+        return self.layers(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (B, 10) of images x (B, 1, 32, 32) in [0, 1]."""
+        return self.head(self.features(x))
+
+
+def frechet_distance(a: Tensor, b: Tensor) -> float:
+    """Return the Frechet distance of two sets of features, each taken as a Gaussian.
+
+    |mean_a - mean_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)); Eq. (6) of Heusel et al.
+
+    Args:
+        a, b: features (N, D) and (M, D).
+    """
+    a, b = a.double(), b.double()
+    cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
+    values, vectors = torch.linalg.eigh(cov_a)
+    root_a = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    # The eigenvalues of S_a S_b are those of the symmetric S_a^(1/2) S_b S_a^(1/2).
+    root_product = torch.linalg.eigvalsh(root_a @ cov_b @ root_a).clamp(min=0).sqrt().sum()
+    means = (a.mean(dim=0) - b.mean(dim=0)).square().sum()
+    return (means + cov_a.trace() + cov_b.trace() - 2 * root_product).item()
+
+
+def precision_recall(real: Tensor, drawn: Tensor, neighbours: int = NEIGHBOURS) -> tuple[float, float]:
+    """Return the share of drawn features that lie among the real ones, and the reverse.
+
+    A set's region is the union of balls around its members, each reaching to the k-th nearest other member;
+    Eq. (1) and (2) of Kynkaanniemi et al.
+
+    Args:
+        real, drawn: features (N, D) and (M, D).
+        neighbours: k.
+    """
+
+    def covered(points: Tensor, members: Tensor) -> float:
+        radii = torch.cdist(members, members).kthvalue(neighbours + 1, dim=1).values  # the nearest is itself
+        return (torch.cdist(points, members) <= radii).any(dim=1).float().mean().item()
+
+    return covered(drawn, real), covered(real, drawn)
+
+
+def nearest_distance(images: Tensor, others: Tensor) -> float:
+    """Return the mean distance (root of summed squares of pixels) of images to the nearest of others."""
+    flat = others.flatten(1)
+    nearest = [torch.cdist(part.flatten(1), flat).amin(dim=1) for part in images.split(100)]
+    return torch.cat(nearest).mean().item()
+
+
+def train_classifier(loader: DataLoader, device: torch.device, path: Path) -> Classifier:
+    """Train the classifier on the batches of a loader; path is where it will be kept."""
+    runtime.seed_epoch(CLASSIFIER_SEED, 0)
+    model = Classifier().to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    autocast = runtime.autocast(device, "auto")
+    for epoch in range(1, CLASSIFIER_EPOCHS + 1):
+        runtime.seed_epoch(CLASSIFIER_SEED, epoch)
+        loader.sampler.set_epoch(epoch)
+        losses = runtime.Losses(epoch, path, "loss")
+        for x, y in runtime.progress(loader, epoch, CLASSIFIER_EPOCHS, losses):
+            with autocast:
+                logits = model(x.to(device))
+            loss = F.cross_entropy(logits.float(), y.to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.add(len(y), loss)
+    return model.eval()
+
+
+def load_classifier(folder: Path, dataset: str, loader: DataLoader, device: torch.device) -> Classifier:
+    """Return the classifier of a data set, from folder if it was trained before."""
+    path = folder / f"classifier_{dataset}.pt"
+    if path.exists():
+        model = Classifier().to(device)
+        model.load_state_dict(checkpoint.load(path, "classifier")["model_state"])
+        return model.eval()
+    print(f"Training the classifier once, for {path}", flush=True)
+    model = train_classifier(loader, device, path)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(path, {"stage": "classifier", "model_state": model.state_dict()})
+    return model
+
+
+@torch.inference_mode()
+def judge(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the features (N, 64) and the class probabilities (N, 10) of images (N, 1, 32, 32), in fp32."""
+    features = torch.cat([classifier.features(part) for part in images.split(500)])
+    return features, classifier.head(features).softmax(dim=1)
+
+
+def figures(drawn: tuple[Tensor, Tensor, Tensor], real: tuple[Tensor, Tensor], train_images: Tensor) -> dict:
+    """Return the figures of a set of images.
+
+    Args:
+        drawn: images (N, 1, 32, 32), their features (N, 64) and class probabilities (N, 10).
+        real: features and class probabilities of the test set.
+        train_images: images (M, 1, 32, 32), among which the nearest is sought.
+    """
+    images, features, probabilities = drawn
+    labels = probabilities.argmax(dim=1).bincount(minlength=NUM_CLASSES) / len(images)
+    precision, recall = precision_recall(real[0][: len(features)], features)
+    return {
+        "Frechet distance": frechet_distance(features, real[0]),
+        "sure": (probabilities.amax(dim=1) > SURE).float().mean().item(),
+        "label entropy": -torch.special.xlogy(labels, labels).sum().item() / math.log(2),
+        "precision": precision,
+        "recall": recall,
+        "nearest training image": nearest_distance(images, train_images),
+    }
+
+
+def report_accuracy(wanted: Tensor, seen: Tensor, seed: int) -> None:
+    """Print the share of digits that are what was asked for, per digit and overall with a bootstrap error."""
+    right = (wanted == seen).double()
+    generator = torch.Generator().manual_seed(seed)
+    resampled = torch.randint(len(right), (BOOTSTRAPS, len(right)), generator=generator)
+    error = right[resampled].mean(dim=1).std().item()
+    print(f"as asked for: {right.mean():.2%} +- {error:.2%} (bootstrap)")
+    shares = [f"{digit}: {right[wanted == digit].mean():.1%}" for digit in range(NUM_CLASSES)]
+    print("per digit:    " + "  ".join(shares))
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Return the flags."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="of any stage that draws")
+    add("--n", type=cli.integer(100, 10000), default=2000, help="digits to draw")
+    add("--sampler", choices=("ddim", "ddpm"), default="ddim", help="how to draw")
+    add("--steps", type=cli.integer(1), default=50, help="of DDIM")
+    add("--eta", type=cli.real(0, 1), default=0.0, help="of DDIM")
+    add("--guidance-scale", type=cli.real(0), default=2.0, help="of tiny SD")
+    add("--data-dir", type=Path, default=Path("data"), help="folder of the data set, or its parent")
+    add("--cache-dir", type=Path, default=Path("result/evaluate"), help="where the classifier is kept")
+    add("--seed", type=cli.integer(0, 2**32 - 1), default=42, help="of the drawing")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to draw")
+    add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of the drawing")
+    return parser.parse_args(argv)
+
+
+@cli.exit_codes
+def main(argv: list[str] | None = None) -> None:
+    """Draw, judge, print."""
+    args = parse_args(argv)
+    device = runtime.pick_device(args.device)
+    saved = checkpoint.load(args.checkpoint, *DRAWING_STAGES)
+    timesteps = saved.get("diffusion_config", {}).get("timesteps", args.steps)
+    if args.steps > timesteps:
+        raise runtime.UsageError(f"--steps {args.steps}: {args.checkpoint} has only {timesteps} timesteps")
+    dataset = saved["args"]["dataset"]
+    train_loader, _, test_loader = get_mnist_dataloaders(args.data_dir, dataset=dataset, device=device)
+    classifier = load_classifier(args.cache_dir, dataset, train_loader, device)
+
+    start = time.perf_counter()
+    labels = torch.arange(args.n) % NUM_CLASSES
+    sampling = Sampling(args.sampler, args.steps, args.eta, args.guidance_scale)
+    draw = restore(saved, sampling, device)
+    generator = runtime.seeded_generator(args.seed, "evaluate")
+    with runtime.autocast(device, args.precision):
+        images = torch.cat([draw(part, generator) for part in labels.split(250)])
+    seconds = time.perf_counter() - start
+
+    test_images, test_labels = test_loader.dataset[torch.arange(len(test_loader.dataset))]
+    train_images, _ = train_loader.dataset[torch.arange(len(train_loader.dataset))]
+    test = judge(classifier, test_images)
+    accuracy = (test[1].argmax(dim=1) == test_labels).float().mean()
+    chosen = torch.randperm(len(train_images), generator=torch.Generator().manual_seed(0))
+    floor_images, others = train_images[chosen[: args.n]], train_images[chosen[args.n :]]
+    drawn = figures((images, *judge(classifier, images)), test, train_images)
+    floor = figures((floor_images, *judge(classifier, floor_images)), test, others)
+
+    print(f"{args.checkpoint}: {saved['stage']}, epoch {saved['epoch']}; {args.n} digits in {seconds:.0f} s")
+    print(f"classifier: {accuracy:.2%} right on the {dataset} test set")
+    print(f"{'':24} {'drawn':>9} {'real':>9}")
+    for name in drawn:
+        print(f"{name:24} {drawn[name]:9.3f} {floor[name]:9.3f}")
+    if saved["stage"] == "tiny_sd":
+        report_accuracy(labels, judge(classifier, images)[1].argmax(dim=1).cpu(), args.seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""Measure speed as ratios: this repository against the usual implementation and the machine's peak.
+
+    python -m tests.benchmarks.speed                 # a few minutes on 2 cores
+    python -m tests.benchmarks.speed --rounds 3      # faster, less certain
+
+The contenders take turns, so that a machine which slows down slows all of them; medians are compared.
+"""
+
+import argparse
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from itertools import islice
+
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from HW3 import runtime, synthetic
+from HW3.clip import TinyCLIP, clip_loss
+from HW3.data import get_mnist_dataloaders, to_signed
+from HW3.diffusion import DiffusionConfig, GaussianDiffusion
+from HW3.ema import EMA
+from HW3.mlp import EpsMLP
+from HW3.optim import width_scaled
+from HW3.Unet import UNet
+from HW3.vae import ConvVAE, vae_loss
+from tests.benchmarks.usual import UsualUNet, usual_loader
+
+BATCH = 128
+GRID = 64
+
+
+def medians(
+    contenders: dict[str, Callable[[], None]], rounds: int, synchronize: Callable[[], None]
+) -> dict[str, float]:
+    """Return the median seconds of each contender; they take turns, after one round that does not count."""
+    seconds = {name: [] for name in contenders}
+    for round_number in range(rounds + 1):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            run()
+            synchronize()
+            if round_number > 0:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def training_step(
+    model, loss_of, autocast, *, scaled: bool = True, with_ema: bool = True
+) -> Callable[[], None]:
+    """Return a function that does one training step: forward, backward, optimizer, EMA."""
+    parameters = width_scaled(model, 1e-4) if scaled else model.parameters()
+    optimizer = torch.optim.Adam(parameters, lr=1e-4)
+    ema = EMA(model)
+
+    def step() -> None:
+        with autocast:
+            loss = loss_of(model)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if with_ema:
+            ema.update(model)
+
+    return step
+
+
+def denoising(x0: torch.Tensor, config: DiffusionConfig) -> Callable:
+    """Return the diffusion loss as a function of the model."""
+    return lambda model: GaussianDiffusion(model, config).to(x0.device).training_loss(x0)
+
+
+def flops(run: Callable[[], object]) -> int:
+    """Return the floating-point operations of a call."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=9, help="timed rounds (default: 9)")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    device = runtime.pick_device(args.device)
+    synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    fp32, bf16 = (runtime.autocast(device, precision) for precision in ("fp32", "bf16"))
+    auto = runtime.autocast(device, "auto")
+    torch.manual_seed(0)
+    train_loader, _, _ = get_mnist_dataloaders("", BATCH, dataset="synthetic", device=device)
+    x, y = next(iter(train_loader))
+    x0 = to_signed(x)
+    pixels, latents = DiffusionConfig(), DiffusionConfig(image_size=1, channels=100)
+    z0 = torch.randn(BATCH, 100, 1, 1, device=device)
+    threads = torch.get_num_threads()
+    print(f"{device}, torch {torch.__version__}, {threads} threads, medians of {args.rounds} rounds\n")
+
+    print("The machine")
+    a, image = torch.randn(2048, 2048, device=device), torch.randn(BATCH, 64, 32, 32, device=device)
+    kernel = torch.randn(64, 64, 3, 3, device=device)
+    operations = {"matrix product": 2 * 2048**3, "3x3 convolution": 18 * 64 * 64 * 32 * 32 * BATCH}
+    contenders = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        b, i, k = a.to(dtype), image.to(dtype), kernel.to(dtype)
+        contenders[f"matrix product {name}"] = lambda b=b: b @ b
+        contenders[f"3x3 convolution {name}"] = lambda i=i, k=k: F.conv2d(i, k, padding=1)
+    peak = {}
+    with torch.inference_mode():
+        for name, seconds in medians(contenders, args.rounds, synchronize).items():
+            peak[name] = operations[name.rsplit(" ", 1)[0]] / seconds / 1e9
+            print(f"  {name:24} {peak[name]:8.0f} GFLOP/s")
+
+    print("\nA training step of 128 images")
+    ours, usual = UNet().to(device), UsualUNet().to(device)
+    vae, clip, mlp = ConvVAE().to(device), TinyCLIP().to(device), EpsMLP(100).to(device)
+    steps = {
+        "diffusion, usual, fp32": training_step(
+            usual, denoising(x0, pixels), fp32, scaled=False, with_ema=False
+        ),
+        "diffusion, usual, bf16": training_step(
+            usual, denoising(x0, pixels), bf16, scaled=False, with_ema=False
+        ),
+        "diffusion": training_step(ours, denoising(x0, pixels), auto),
+        "latent diffusion": training_step(mlp, denoising(z0, latents), auto),
+        "VAE": training_step(vae, lambda model: vae_step(model, x), auto, scaled=False),
+        "CLIP": training_step(clip, lambda model: clip_loss(model(x), y), auto, scaled=False),
+    }
+    seconds = medians(steps, args.rounds, synchronize)
+    work = {"diffusion, usual, fp32": usual, "diffusion, usual, bf16": usual, "diffusion": ours}
+    for name, value in seconds.items():
+        line = f"  {name:24} {value * 1e3:8.1f} ms {BATCH / value:8.0f} images/s"
+        if name in work:
+            rate = (
+                3 * flops(lambda name=name: work[name](x0, torch.zeros(BATCH, device=device))) / value / 1e9
+            )
+            kind = "fp32" if name.endswith("fp32") else "bf16"
+            line += (
+                f"  {rate:6.0f} GFLOP/s, {rate / peak[f'3x3 convolution {kind}']:4.0%} of the convolution's"
+            )
+            line += f"  {seconds['diffusion, usual, fp32'] / value:5.1f}x"
+        print(line)
+
+    print(f"\nA sampling step of {GRID} images (the DDPM grid takes 1000)")
+    noise, t = torch.randn(GRID, 1, 32, 32, device=device), torch.full((GRID,), 500, device=device)
+    contenders = {
+        "usual, fp32": lambda: forward(usual, noise, t, fp32),
+        "usual, bf16": lambda: forward(usual, noise, t, bf16),
+        "diffusion": lambda: forward(ours, noise, t, auto),
+    }
+    seconds = medians(contenders, args.rounds, synchronize)
+    for name, value in seconds.items():
+        print(f"  {name:24} {value * 1e3:8.1f} ms {seconds['usual, fp32'] / value:5.1f}x")
+
+    print("\nA batch of 128 images")
+    images, labels = synthetic.generate(BATCH * 8, seed=0)
+    contenders = {
+        "usual, image by image": lambda: list(islice(usual_loader(images, labels, BATCH), 8)),
+        "HW3.data": lambda: list(islice(train_loader, 8)),
+    }
+    seconds = medians(contenders, args.rounds, synchronize)
+    for name, value in seconds.items():
+        print(f"  {name:24} {value / 8 * 1e3:8.1f} ms {seconds['usual, image by image'] / value:5.1f}x")
+    print(f"\nLargest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+
+
+def vae_step(model, x):
+    recon, mu, logvar = model(x)
+    with torch.autocast(x.device.type, enabled=False):
+        return vae_loss(recon, x, mu, logvar)[0]
+
+
+def forward(model, x, t, autocast) -> None:
+    with torch.inference_mode(), autocast:
+        model(x, t)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
