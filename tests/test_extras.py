@@ -137,8 +137,12 @@ def test_vae_errors():
             ConvVAE(latent_dim)
     assert ConvVAE(1).latent_dim == 1
     x, mu = torch.rand(2, 1, 32, 32), torch.zeros(2, 5)
-    with pytest.raises(ValueError, match="loss_type.*'l1'"):
-        vae_loss(x, x, mu, mu, loss_type="l1")
+    for loss_type in ("a", "l1", "z"):
+        with pytest.raises(ValueError, match=f"loss_type.*'{loss_type}'"):
+            vae_loss(x, x, mu, mu, loss_type=loss_type)
+    for loss_type in ("mse", "bce"):
+        copy = "".join(list(loss_type))  # equal, but another object
+        assert vae_loss(x, x, mu, mu, loss_type=copy)[0] == vae_loss(x, x, mu, mu, loss_type=loss_type)[0]
 
 
 def test_latents_as_maps():
@@ -146,8 +150,10 @@ def test_latents_as_maps():
     model, z = ConvVAE(6).eval(), torch.randn(8, 6)
     maps = z[:, :, None, None]
     torch.testing.assert_close(model.decode(maps), model.decode(z))
-    threshold = model.decode(z).mean(dim=(1, 2, 3)).median().item()
+    brightness = model.decode(z).mean(dim=(1, 2, 3))
+    threshold = brightness.median().item()  # which one of them has: it stays as it is
     flipped = model.canonicalize_latent(maps, threshold)
+    torch.testing.assert_close(flipped[:, :, 0, 0], torch.where((brightness > threshold)[:, None], -z, z))
     assert flipped.shape == maps.shape and not flipped.requires_grad
     torch.testing.assert_close(flipped.flatten(1), model.canonicalize_latent(z, threshold))
 
