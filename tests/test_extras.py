@@ -47,6 +47,7 @@ def test_scaled_betas():
     assert (config.beta_start, config.beta_end) == pytest.approx((1e-3, 0.2))
     config = DiffusionConfig.scaled(10)
     assert (config.beta_start, config.beta_end) == pytest.approx((1e-2, 0.999))
+    assert DiffusionConfig.scaled(400).beta_end == pytest.approx(0.05)
     config = DiffusionConfig.scaled(1)
     assert (config.beta_start, config.beta_end) == pytest.approx((0.1, 0.999))
     config = DiffusionConfig.scaled(10, beta_start=0.2, beta_end=0.3)
@@ -104,8 +105,9 @@ def test_sampler_errors():
     for eta in (-0.1, 1.1):
         with pytest.raises(ValueError, match=f"eta.*{eta}"):
             process.sample_ddim(2, "cpu", steps=4, eta=eta)
-    with pytest.raises(ValueError, match="steps.*17"):
-        process.sample_ddim(2, "cpu", steps=17)
+    for steps in (0, 17):
+        with pytest.raises(ValueError, match=f"steps.*{steps}"):
+            process.sample_ddim(2, "cpu", steps=steps)
 
 
 def test_ddim_defaults():
@@ -123,7 +125,7 @@ def test_guidance():
 
     x_t, t, cond, null = torch.randn(3, 4), torch.arange(3), torch.randn(3, 2), torch.randn(2)
     conditional, unconditional = model(x_t, t, cond), model(x_t, t, null.expand(3, 2))
-    for scale in (0.0, 0.5, 1.0, 3.0):
+    for scale in (0.0, 0.5, 1.0, 2.0, 3.0):
         expected = unconditional + scale * (conditional - unconditional)
         torch.testing.assert_close(GuidedModel(model, null, scale)(x_t, t, cond), expected)
 
