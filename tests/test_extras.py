@@ -48,6 +48,7 @@ def test_scaled_betas():
     assert (config.beta_start, config.beta_end) == pytest.approx((1e-3, 0.2))
     config = DiffusionConfig.scaled(10)
     assert (config.beta_start, config.beta_end) == pytest.approx((1e-2, 0.999))
+    assert DiffusionConfig.scaled(400).beta_end == pytest.approx(0.05)
     config = DiffusionConfig.scaled(1)
     assert (config.beta_start, config.beta_end) == pytest.approx((0.1, 0.999))
     config = DiffusionConfig.scaled(10, beta_start=0.2, beta_end=0.3)
@@ -105,8 +106,9 @@ def test_sampler_errors():
     for eta in (-0.1, 1.1):
         with pytest.raises(ValueError, match=f"eta.*{eta}"):
             process.sample_ddim(2, "cpu", steps=4, eta=eta)
-    with pytest.raises(ValueError, match="steps.*17"):
-        process.sample_ddim(2, "cpu", steps=17)
+    for steps in (0, 17):
+        with pytest.raises(ValueError, match=f"steps.*{steps}"):
+            process.sample_ddim(2, "cpu", steps=steps)
 
 
 def test_ddim_defaults():
@@ -124,7 +126,7 @@ def test_guidance():
 
     x_t, t, cond, null = torch.randn(3, 4), torch.arange(3), torch.randn(3, 2), torch.randn(2)
     conditional, unconditional = model(x_t, t, cond), model(x_t, t, null.expand(3, 2))
-    for scale in (0.0, 0.5, 1.0, 3.0):
+    for scale in (0.0, 0.5, 1.0, 2.0, 3.0):
         expected = unconditional + scale * (conditional - unconditional)
         torch.testing.assert_close(GuidedModel(model, null, scale)(x_t, t, cond), expected)
 
@@ -138,8 +140,12 @@ def test_vae_errors():
             ConvVAE(latent_dim)
     assert ConvVAE(1).latent_dim == 1
     x, mu = torch.rand(2, 1, 32, 32), torch.zeros(2, 5)
-    with pytest.raises(ValueError, match="loss_type.*'l1'"):
-        vae_loss(x, x, mu, mu, loss_type="l1")
+    for loss_type in ("a", "l1", "z"):
+        with pytest.raises(ValueError, match=f"loss_type.*'{loss_type}'"):
+            vae_loss(x, x, mu, mu, loss_type=loss_type)
+    for loss_type in ("mse", "bce"):
+        copy = "".join(list(loss_type))  # equal, but another object
+        assert vae_loss(x, x, mu, mu, loss_type=copy)[0] == vae_loss(x, x, mu, mu, loss_type=loss_type)[0]
 
 
 def test_latents_as_maps():
@@ -147,8 +153,10 @@ def test_latents_as_maps():
     model, z = ConvVAE(6).eval(), torch.randn(8, 6)
     maps = z[:, :, None, None]
     torch.testing.assert_close(model.decode(maps), model.decode(z))
-    threshold = model.decode(z).mean(dim=(1, 2, 3)).median().item()
+    brightness = model.decode(z).mean(dim=(1, 2, 3))
+    threshold = brightness.median().item()  # which one of them has: it stays as it is
     flipped = model.canonicalize_latent(maps, threshold)
+    torch.testing.assert_close(flipped[:, :, 0, 0], torch.where((brightness > threshold)[:, None], -z, z))
     assert flipped.shape == maps.shape and not flipped.requires_grad
     torch.testing.assert_close(flipped.flatten(1), model.canonicalize_latent(z, threshold))
 

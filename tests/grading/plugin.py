@@ -6,8 +6,8 @@ submission that crashes, exits, or changes global state can't touch the other re
 
 The time limit works twice. It is one of computing time, so that a busy machine fails nobody: an alarm
 interrupts Python code wherever it is, which shows the student the line. Code that sleeps, is stuck inside one
-call of a C library, or catches the alarm is killed with its process after PATIENCE times as long by the clock.
-Without fork (Windows, macOS) such code hangs the run.
+call of a C library, or catches the alarm is killed with its process after PATIENCE times the limit on the
+clock. Without fork (Windows, macOS) such code hangs the run.
 """
 
 import json

@@ -18,7 +18,7 @@ def unit(rng, *shape):
     return torch.nn.functional.normalize(torch.randn(shape, generator=rng), dim=-1)
 
 
-def expect_unit_vectors(forward, inputs, shape, module, what):
+def expect_unit_vectors(forward, inputs, shape, module, what, rng):
     """Check shape, norm, independence of rows, and that the encoder learns."""
     vectors = forward(inputs)
     expect(vectors.shape == shape, f"The shape of {what}", tuple(vectors.shape), shape, UNIT)
@@ -27,9 +27,23 @@ def expect_unit_vectors(forward, inputs, shape, module, what):
     expect(distance > 1e-4, f"{what} of different inputs", "equal", "different", UNIT)
     alone = torch.cat([forward(row[None]) for row in inputs])
     expect_close(vectors, alone, f"{what} of a batch, against each alone (in eval mode),", UNIT)
-    slopes = gradients(vectors, list(module.parameters()))
-    learns = any(slope.any() for slope in slopes)
-    expect(learns, f"The gradient of {what} by the encoder's weights", "zero", "not zero", UNIT)
+
+    # The derivative along a random direction of the encoder's weights, against a difference quotient.
+    weights = list(module.parameters())
+    directions = [0.01 * torch.randn(weight.shape, generator=rng) for weight in weights]
+    slopes = gradients(vectors, weights)
+    seen = sum((slope * direction).sum() for slope, direction in zip(slopes, directions, strict=True)).item()
+    mix, ends = torch.linspace(1, 2, vectors.numel()).view_as(vectors), []
+    with torch.no_grad():
+        for step in (0.001, -0.002):
+            for weight, direction in zip(weights, directions, strict=True):
+                weight.add_(step * direction)
+            ends.append((mix * forward(inputs)).double().sum().item())
+    expected = (ends[0] - ends[1]) / 0.002
+    right = seen != 0 and abs(seen - expected) <= 0.05 * abs(expected) + 0.005
+    expect(
+        right, f"The derivative of {what} by the encoder's weights", f"{seen:.4f}", f"{expected:.4f}", UNIT
+    )
 
 
 @pytest.mark.points(2)
@@ -38,7 +52,9 @@ def test_image_embeddings(clip, rng):
     for in_channels, embed_dim in ((1, 128), (3, 16)):
         model = awaken(clip.TinyCLIP(in_channels=in_channels, embed_dim=embed_dim), rng).eval()
         x = torch.rand(5, in_channels, 32, 32, generator=rng) * torch.linspace(0.2, 1, 5).view(-1, 1, 1, 1)
-        expect_unit_vectors(model.forward_image, x, (5, embed_dim), model.image_encoder, "image embeddings")
+        expect_unit_vectors(
+            model.forward_image, x, (5, embed_dim), model.image_encoder, "image embeddings", rng
+        )
 
 
 @pytest.mark.points(2)
@@ -48,7 +64,7 @@ def test_text_embeddings(clip, rng):
         model = awaken(clip.TinyCLIP(embed_dim=embed_dim, num_classes=num_classes), rng).eval()
         labels = torch.randperm(num_classes, generator=rng)
         shape = (num_classes, embed_dim)
-        expect_unit_vectors(model.forward_text, labels, shape, model.text_encoder, "text embeddings")
+        expect_unit_vectors(model.forward_text, labels, shape, model.text_encoder, "text embeddings", rng)
 
 
 @pytest.mark.points(4)

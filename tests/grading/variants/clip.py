@@ -50,7 +50,15 @@ WRONG = {
         "squared norm": ("v / |v|^2", (IMAGE, "return v / v.square().sum(1, keepdim=True)")),
         "softmax for norm": ("sums to 1", (IMAGE, "return v.softmax(dim=1)")),
         "L1 norm": ("v / sum |v|", (IMAGE, "return v / v.abs().sum(1, keepdim=True)")),
-        "detached": ("the encoder can't learn", (IMAGE, IMAGE.replace("return v /", "return v.detach() /"))),
+        "detached": ("the encoder can't learn", (IMAGE, "v = v.detach()\n        " + IMAGE)),
+        "direction detached": (
+            "only the norm has a gradient",
+            (IMAGE, IMAGE.replace("return v /", "return v.detach() /")),
+        ),
+        "norm detached": (
+            "the gradient also stretches the vector",
+            (IMAGE, IMAGE.replace("keepdim=True)", "keepdim=True).detach()")),
+        ),
         "centred over the batch": (
             "rows mixed",
             (
