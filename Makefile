@@ -27,7 +27,7 @@ demo: .venv/installed
 	$(PY) train_latent_diffusion.py $(DEMO) --out_dir result/demo/latent_diffusion --epochs 12 --lr 3e-4 \
 		--vae_ckpt result/demo/vae/convae_latest.pt --sample_every 6
 	$(PY) train_clip.py $(DEMO) --out_dir result/demo/clip --epochs 3
-	$(PY) train_tiny_sd.py $(DEMO) --out_dir result/demo/tiny_sd --epochs 5 --batch_size 64 \
+	$(PY) train_tiny_sd.py $(DEMO) --out_dir result/demo/tiny_sd --epochs 4 --batch_size 64 \
 		--clip_ckpt result/demo/clip/clip_latest.pt
 	@echo "Look at the pictures in result/demo/*/, epoch by epoch; README.md says what they show."
 
