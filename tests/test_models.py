@@ -160,3 +160,29 @@ def test_hostile_checkpoint_is_not_executed(tmp_path):
     with pytest.raises(runtime.UsageError, match="not a whole checkpoint"):
         checkpoint.load(tmp_path / "vae.pt", "vae")
     assert not (tmp_path / "executed").exists()
+
+
+def test_rounding_takes_no_step_below_zero():
+    betas = {
+        "beta_start": 0.002557596838626165,
+        "beta_end": 0.11707660286421312,
+    }  # what is left is -1e-16 here
+    config = DiffusionConfig(image_size=2, timesteps=1000, **betas)
+    diffusion = GaussianDiffusion(lambda x, t: x, config)
+    assert diffusion.sample_ddim(2, "cpu", steps=2, eta=1.0).shape == (2, 1, 2, 2)
+
+
+def test_constant_betas_are_a_schedule():
+    assert DiffusionConfig(timesteps=10, beta_start=0.1, beta_end=0.1).betas().unique().numel() == 1
+
+
+def test_clipped_ddim_step_follows_the_noise_of_the_clipped_prediction():
+    diffusion = GaussianDiffusion(None, DiffusionConfig(clip_x0=True))
+    x_t, eps, t, t_prev = torch.full((1, 1, 1, 1), 3.0), torch.zeros(1, 1, 1, 1), 500, 400
+    x0_pred = diffusion.predict_x0(x_t, torch.tensor([t]), eps)
+    assert x0_pred.item() == 1
+    alpha_bar, alpha_bar_prev = diffusion.alpha_bars[[t, t_prev]].double()
+    agreeing = (3 - alpha_bar.sqrt()) / (1 - alpha_bar).sqrt()
+    expected = alpha_bar_prev.sqrt() + (1 - alpha_bar_prev).sqrt() * agreeing
+    seen = diffusion.ddim_step(x_t, eps, x0_pred, t, t_prev, eta=0.0)
+    assert seen.item() == pytest.approx(expected.item(), rel=1e-5)
