@@ -139,7 +139,7 @@ def test_full_points(grade, tmp_path):
 def test_broken_method(name, grade, tmp_path):
     body, verdict = BROKEN[name]
     code = f"def broken(self, z, threshold=0.5):\n    {body}\n\n\nConvVAE.canonicalize_latent = broken"
-    results = verdicts(grade(Submission(tmp_path, "vae", code), "test_vae.py", options=["--time-limit=2"]))
+    results = verdicts(grade(Submission(tmp_path, "vae", code), "test_vae.py", options=["--time-limit=5"]))
     assert results.pop("vae: canonicalize_latent flips latents of bright images") == verdict
     assert set(results.values()) == {"pass"}
 
