@@ -190,6 +190,7 @@ def test_folder_of_another_stage_is_refused(trained, capsys):
         ("vae", ["--loss-type=bce"]),
         ("vae", ["--batch-size=1"]),
         ("clip", ["--val-split=0"]),
+        ("clip", ["--batch-size=1"]),
         ("diffusion", ["--sample-every=2"]),
         ("diffusion", ["--precision=fp32"]),
         ("diffusion", ["--precision=bf16"]),
