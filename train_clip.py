@@ -11,6 +11,11 @@ Writes to result/clip/: clip_latest.pt, clip_best.pt (best validation accuracy),
 import sys
 import time
 
+from HW3 import exits
+
+if __name__ == "__main__":
+    exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
+
 import torch
 
 from HW3 import checkpoint, cli, runtime
@@ -23,7 +28,7 @@ def parse_args(argv=None):
     parser = cli.Parser(__doc__)
     cli.add_run_flags(parser, data_dir="data", out_dir="result/clip", epochs=10, batch_size=256, lr=1e-3)
     add = parser.add_argument
-    add("--embed-dim", type=cli.integer(1), default=128, help="dimensions of the shared space")
+    add("--embed-dim", type=cli.integer(1, cli.WIDEST), default=128, help="dimensions of the shared space")
     add("--weight-decay", type=cli.real(0), default=1e-4, help="of AdamW")
     add("--val-split", type=cli.real(0, 1, below=True), default=0.1, help="share of the training images")
     return parser.parse_args(argv)
@@ -36,7 +41,7 @@ def accuracy(model, loader, device):
     return hits.double().mean().item()
 
 
-@cli.exit_codes
+@exits.exit_codes
 def main(argv=None):
     args = parse_args(argv)
 
@@ -59,7 +64,7 @@ def main(argv=None):
     model_config = {"embed_dim": args.embed_dim, "num_classes": NUM_CLASSES}
     model = TinyCLIP(**model_config).to(device)
     ema = EMA(model, args.ema_decay)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=args.weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=args.weight_decay, fused=True)
 
     # Run folder, resume
     latest, best = args.out_dir / "clip_latest.pt", args.out_dir / "clip_best.pt"
@@ -67,7 +72,7 @@ def main(argv=None):
     if args.resume:
         saved = checkpoint.load_resumed(latest, "clip", args)
         metrics = checkpoint.restore_training(saved, model, ema, optimizer)
-    folder = runtime.open_run_folder(args.out_dir, "clip", resume=args.resume)
+    folder = runtime.open_run_folder(args.out_dir, "clip", metrics)
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train

@@ -13,6 +13,11 @@ import sys
 import time
 from dataclasses import asdict
 
+from HW3 import exits
+
+if __name__ == "__main__":
+    exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
+
 import torch
 
 from HW3 import checkpoint, cli, runtime
@@ -48,7 +53,7 @@ def draw_grids(sampler, args, device, folder, epoch):
     return path
 
 
-@cli.exit_codes
+@exits.exit_codes
 def main(argv=None):
     args = parse_args(argv)
 
@@ -70,7 +75,7 @@ def main(argv=None):
     model_config = cli.unet_config(args)
     model = UNet(**model_config).to(device)
     ema = EMA(model, args.ema_decay)
-    optimizer = torch.optim.Adam(width_scaled(model, args.lr))
+    optimizer = torch.optim.Adam(width_scaled(model, args.lr), fused=True)
     config = DiffusionConfig.scaled(args.timesteps, args.beta_start, args.beta_end, clip_x0=True)
     diffusion = GaussianDiffusion(model, config).to(device)
     sampler = GaussianDiffusion(ema.model, config).to(device)
@@ -81,7 +86,7 @@ def main(argv=None):
     if args.resume:
         saved = checkpoint.load_resumed(latest, "diffusion", args)
         metrics = checkpoint.restore_training(saved, model, ema, optimizer)
-    folder = runtime.open_run_folder(args.out_dir, "diffusion", resume=args.resume)
+    folder = runtime.open_run_folder(args.out_dir, "diffusion", metrics)
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train

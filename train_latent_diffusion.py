@@ -15,6 +15,11 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from HW3 import exits
+
+if __name__ == "__main__":
+    exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
+
 import torch
 from torch.utils.data import TensorDataset
 
@@ -37,9 +42,14 @@ def parse_args(argv=None):
     cli.add_diffusion_flags(parser, ddim_steps=200)
     add = parser.add_argument
     add("--vae-ckpt", type=Path, default=Path("result/vae/convae_latest.pt"), help="checkpoint of the VAE")
-    add("--latent-dim", type=cli.integer(1), help="latent dimensions; the VAE's when not given")
-    add("--time-dim", type=cli.integer(2, multiple_of=2), default=256, help="width of the time embedding")
-    add("--hidden-dim", type=cli.integer(1), default=512, help="width of the MLP")
+    add("--latent-dim", type=cli.integer(1, cli.WIDEST), help="latent dimensions; the VAE's when not given")
+    add(
+        "--time-dim",
+        type=cli.integer(2, cli.WIDEST, multiple_of=2),
+        default=256,
+        help="width of the time embedding",
+    )
+    add("--hidden-dim", type=cli.integer(1, cli.WIDEST), default=512, help="width of the MLP")
     add("--canonicalize", action="store_true", help="flip latents that decode to mostly bright images")
     return cli.parse_diffusion_args(parser, argv)
 
@@ -57,7 +67,7 @@ def draw_grids(sampler, space, args, device, folder, epoch):
     return path
 
 
-@cli.exit_codes
+@exits.exit_codes
 def main(argv=None):
     args = parse_args(argv)
 
@@ -73,7 +83,7 @@ def main(argv=None):
     space = LatentSpace.restore(saved_vae, canonicalize=args.canonicalize).to(device)
     latent_dim = space.vae.latent_dim
     if args.latent_dim not in (None, latent_dim):
-        raise runtime.UsageError(f"--latent-dim {args.latent_dim}: {args.vae_ckpt} has {latent_dim}")
+        raise exits.UsageError(f"--latent-dim {args.latent_dim}: {args.vae_ckpt} has {latent_dim}")
     if not saved:
         runtime.note_other_dataset(saved_vae, args.vae_ckpt, args.dataset)
 
@@ -101,7 +111,7 @@ def main(argv=None):
     model_config = {"latent_dim": latent_dim, "time_dim": args.time_dim, "hidden_dim": args.hidden_dim}
     model = EpsMLP(**model_config).to(device)
     ema = EMA(model, args.ema_decay)
-    optimizer = torch.optim.Adam(width_scaled(model, args.lr))
+    optimizer = torch.optim.Adam(width_scaled(model, args.lr), fused=True)
     config = DiffusionConfig.scaled(
         args.timesteps, args.beta_start, args.beta_end, image_size=1, channels=latent_dim
     )
@@ -110,7 +120,7 @@ def main(argv=None):
 
     # Run folder, resume
     metrics = checkpoint.restore_training(saved, model, ema, optimizer) if saved else []
-    folder = runtime.open_run_folder(args.out_dir, "latent_diffusion", resume=args.resume)
+    folder = runtime.open_run_folder(args.out_dir, "latent_diffusion", metrics)
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train

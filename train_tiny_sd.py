@@ -18,6 +18,11 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from HW3 import exits
+
+if __name__ == "__main__":
+    exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
+
 import torch
 from torch.utils.data import TensorDataset
 
@@ -42,7 +47,7 @@ def parse_args(argv=None):
     cli.add_unet_flags(parser)
     add = parser.add_argument
     add("--clip-ckpt", type=Path, default=Path("result/clip/clip_latest.pt"), help="checkpoint of CLIP")
-    add("--embed-dim", type=cli.integer(1), default=128, help="dimensions of CLIP's embeddings")
+    add("--embed-dim", type=cli.integer(1, cli.WIDEST), default=128, help="dimensions of CLIP's embeddings")
     add("--cond-drop-prob", type=cli.real(0, 1), default=0.1, help="share of labels hidden in training")
     add("--guidance-scale", type=cli.real(0), default=2.0, help="of the grids: 1 plain, 0 unconditional")
     add("--vae-ckpt", type=Path, help="work in the latent space of this VAE, with an MLP")
@@ -57,7 +62,7 @@ def load_clip(args):
     saved = checkpoint.load(args.clip_ckpt, "clip")
     embed_dim = saved["model_config"]["embed_dim"]
     if args.embed_dim != embed_dim:
-        raise runtime.UsageError(f"--embed-dim {args.embed_dim}: {args.clip_ckpt} has {embed_dim}")
+        raise exits.UsageError(f"--embed-dim {args.embed_dim}: {args.clip_ckpt} has {embed_dim}")
     runtime.note_other_dataset(saved, args.clip_ckpt, args.dataset)
     clip = TinyCLIP(**saved["model_config"])
     clip.load_state_dict(saved["model_state"])
@@ -76,7 +81,7 @@ def draw_grid(model, config, decode, class_embeddings, args, device, path):
     runtime.save_grid(decode(samples), path, columns=NUM_CLASSES)
 
 
-@cli.exit_codes
+@exits.exit_codes
 def main(argv=None):
     args = parse_args(argv)
 
@@ -130,13 +135,13 @@ def main(argv=None):
         model = UNet(**model_config).to(device)
         data_shape = {"clip_x0": True}
     ema = EMA(model, args.ema_decay)
-    optimizer = torch.optim.Adam(width_scaled(model, args.lr))
+    optimizer = torch.optim.Adam(width_scaled(model, args.lr), fused=True)
     config = DiffusionConfig.scaled(args.timesteps, args.beta_start, args.beta_end, **data_shape)
     diffusion = GaussianDiffusion(model, config).to(device)
 
     # Run folder, resume
     metrics = checkpoint.restore_training(saved, model, ema, optimizer) if saved else []
-    folder = runtime.open_run_folder(args.out_dir, "tiny_sd", resume=args.resume)
+    folder = runtime.open_run_folder(args.out_dir, "tiny_sd", metrics)
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train

@@ -14,6 +14,11 @@ import argparse
 import sys
 import time
 
+from HW3 import exits
+
+if __name__ == "__main__":
+    exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
+
 import torch
 
 from HW3 import checkpoint, cli, runtime
@@ -30,7 +35,7 @@ def parse_args(argv=None):
     parser = cli.Parser(__doc__)
     cli.add_run_flags(parser, data_dir="data/MNIST", out_dir="result/vae", epochs=40, batch_size=128, lr=2e-4)
     add = parser.add_argument
-    add("--latent-dim", type=cli.integer(1), default=100, help="latent dimensions")
+    add("--latent-dim", type=cli.integer(1, cli.WIDEST), default=100, help="latent dimensions")
     add("--kl-weight", type=cli.real(0), default=1.0, help="weight of the KL divergence in the loss")
     add("--loss-type", choices=("mse", "bce"), default="mse", help="reconstruction loss")
     add("--save-recon", action=argparse.BooleanOptionalAction, default=True, help="draw reconstructions")
@@ -63,7 +68,7 @@ def draw_grids(model, args, test_images, folder, epoch):
     return samples_path
 
 
-@cli.exit_codes
+@exits.exit_codes
 def main(argv=None):
     args = parse_args(argv)
 
@@ -87,7 +92,7 @@ def main(argv=None):
     model_config = {"latent_dim": args.latent_dim}
     model = ConvVAE(**model_config).to(device)
     ema = EMA(model, args.ema_decay)
-    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
+    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr, fused=True)
 
     # Run folder, resume
     latest, best = args.out_dir / "convae_latest.pt", args.out_dir / "convae_best.pt"
@@ -95,7 +100,7 @@ def main(argv=None):
     if args.resume:
         saved = checkpoint.load_resumed(latest, "vae", args)
         metrics = checkpoint.restore_training(saved, model, ema, optimizer)
-    folder = runtime.open_run_folder(args.out_dir, "convae", resume=args.resume)
+    folder = runtime.open_run_folder(args.out_dir, "convae", metrics)
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train

@@ -17,15 +17,20 @@ and what else its stage needs to draw without another file: the schedule, a froz
 import io
 import pickle
 import zipfile
+import zlib
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from HW3.ema import EMA
-from HW3.runtime import UsageError, write_whole
+from HW3.exits import RunError, UsageError
+from HW3.runtime import write_whole
+
+# What reading a damaged archive raises, depending on where the damage is.
+DAMAGE = (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError)
 
 # Flags that may differ when a run resumes: they choose where and how long it runs and what it draws.
 FREE_FLAGS = set(
@@ -35,10 +40,25 @@ FREE_FLAGS = set(
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Write a checkpoint to path, atomically: an interruption leaves the former one."""
+    """Write a checkpoint to path, atomically: an interruption leaves the former one.
+
+    Raises:
+        RunError: if a number in it is not finite, or it can't be written.
+    """
+    if not _all_finite(checkpoint):
+        raise RunError(f"not finite after epoch {checkpoint['epoch']}: the weights; {path} is not written")
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     write_whole(path, buffer.getvalue())
+
+
+def _all_finite(value: Any) -> bool:
+    """Tell whether all numbers in a tensor, or in a tree of dicts and lists of tensors, are finite."""
+    if isinstance(value, Tensor):
+        return bool(value.isfinite().all())
+    if isinstance(value, dict):
+        return all(map(_all_finite, value.values()))
+    return all(map(_all_finite, value)) if isinstance(value, list) else True
 
 
 def training_state(
@@ -72,36 +92,40 @@ def restore_training(
     return checkpoint["metrics"]
 
 
-def load(path: Path, *stages: str) -> dict[str, Any]:
-    """Read a checkpoint that train_STAGE.py wrote; its tensors are on the CPU, wherever they were saved.
+def load(path: Path, *stages: str, remedy: str = "") -> dict[str, Any]:
+    """Read a checkpoint; its tensors are on the CPU, wherever they were saved.
 
     Args:
         path: the file.
-        stages: which scripts may have written it.
+        stages: which may have written it.
+        remedy: what makes a good one; the commands of the stages when not given.
 
     Raises:
-        UsageError: if the file is missing, damaged or of another stage; the message names the command that
-            makes one.
+        UsageError: if the file is missing, damaged or of another stage; the message says what makes one.
     """
-    command = " or ".join(f"python train_{stage}.py" for stage in stages)
+    remedy = remedy or "make one with: " + " or ".join(f"python train_{stage}.py" for stage in stages)
     if not path.exists():
-        raise UsageError(f"{path} does not exist; make it with: {command}")
+        raise UsageError(f"{path} does not exist; {remedy}")
     if not path.is_file():
-        raise UsageError(f"{path} is not a file; a checkpoint comes from: {command}")
+        raise UsageError(f"{path} is not a file; {remedy}")
     try:
+        content = io.BytesIO(path.read_bytes())
         # The archive's checksums find what torch.load does not notice: a flipped bit in the weights.
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(content) as archive:
             damaged = archive.testzip()
         if damaged:
-            raise UsageError(f"{path} is damaged (wrong checksum of {damaged}); make it anew with: {command}")
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, pickle.UnpicklingError, OSError, RuntimeError, EOFError) as error:
+            raise UsageError(f"{path} is damaged (wrong checksum of {damaged}); {remedy}")
+        content.seek(0)
+        checkpoint = torch.load(content, map_location="cpu", weights_only=True)
+    except DAMAGE as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UsageError(f"{path} is not a whole checkpoint ({reason}); make one with: {command}") from error
+        raise UsageError(f"{path} is not a whole checkpoint ({reason}); {remedy}") from error
     found = checkpoint.get("stage") if isinstance(checkpoint, dict) else None
     if found not in stages:
-        kind = f"is a checkpoint of train_{found}.py" if found else "is not a checkpoint of this homework"
-        raise UsageError(f"{path} {kind}; needed is one from: {command}")
+        kind = f"is a checkpoint of the stage {found}" if found else "is not a checkpoint of this homework"
+        raise UsageError(f"{path} {kind}; {remedy}")
+    if not _all_finite(checkpoint):
+        raise UsageError(f"{path} holds numbers that are not finite; {remedy}")
     return checkpoint
 
 

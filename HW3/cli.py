@@ -1,11 +1,8 @@
-"""The command line of the scripts: flags in both spellings, values that are checked at once, exit codes."""
+"""The command line of the scripts: flags in both spellings, values that are checked at once."""
 
 import argparse
-import functools
 import math
-import os
 import re
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +10,9 @@ from typing import Any, NoReturn
 
 from HW3.diffusion import DiffusionConfig
 from HW3.mnist_files import DATASETS
-from HW3.runtime import RunError, UsageError
+
+WIDEST = 65_536  # of a layer; more is a slip of the keyboard, and would end in a lack of memory
+MANY = 1_000_000  # epochs, or images in a batch
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -75,9 +74,9 @@ def real(
     return _number(float, allowed, description)
 
 
-def integers(least: int, most_items: int) -> Callable[[str], list[int]]:
-    """Return a type for argparse: a comma-separated list of integers of at least `least`, such as 1,2,4."""
-    item = integer(least)
+def integers(least: int, most: int, most_items: int) -> Callable[[str], list[int]]:
+    """Return a type for argparse: a comma-separated list of integers from least to most, such as 1,2,4."""
+    item = integer(least, most)
 
     def parse(text: str) -> list[int]:
         items = text.split(",")
@@ -121,8 +120,8 @@ def add_run_flags(
         default=Path(out_dir),
         help="folder of pictures and checkpoints",
     )
-    add("--epochs", type=integer(1), default=epochs, help="epochs in all, with those before --resume")
-    add("--batch-size", type=integer(1), default=batch_size, help="images per training step")
+    add("--epochs", type=integer(1, MANY), default=epochs, help="epochs in all, with those before --resume")
+    add("--batch-size", type=integer(1, MANY), default=batch_size, help="images per training step")
     add(
         "--lr",
         type=real(0, 1, above=True),
@@ -145,7 +144,7 @@ def add_run_flags(
 def add_diffusion_flags(parser: Parser, *, ddim_steps: int) -> None:
     """Add the flags of the schedule and of the samplers."""
     add = parser.add_argument
-    add("--timesteps", type=integer(2), default=1000, help="steps T of the forward process")
+    add("--timesteps", type=integer(2, 100_000), default=1000, help="steps T of the forward process")
     add(
         "--beta-start",
         type=real(0, 1, above=True, below=True),
@@ -179,14 +178,19 @@ def add_diffusion_flags(parser: Parser, *, ddim_steps: int) -> None:
 def add_unet_flags(parser: Parser) -> None:
     """Add the flags of the UNet's size."""
     add = parser.add_argument
-    add("--base-channels", type=integer(8, multiple_of=8), default=16, help="channels of the first level")
+    add(
+        "--base-channels",
+        type=integer(8, 4096, multiple_of=8),
+        default=16,
+        help="channels of the first level",
+    )
     add(
         "--channel-mults",
-        type=integers(1, most_items=6),
+        type=integers(1, 64, most_items=6),
         default=[1, 2, 4, 8],
         help="multiples of them, level by level",
     )
-    add("--num-res-blocks", type=integer(1), default=1, help="residual blocks per level, down and up")
+    add("--num-res-blocks", type=integer(1, 64), default=1, help="residual blocks per level, down and up")
 
 
 def unet_config(args: argparse.Namespace) -> dict[str, Any]:
@@ -206,43 +210,3 @@ def parse_diffusion_args(parser: Parser, argv: list[str] | None) -> argparse.Nam
     except ValueError as error:
         parser.error(f"arguments --beta-start, --beta-end: {error}")
     return args
-
-
-class _Terminated(BaseException):
-    """SIGTERM, as an exception, so that it unwinds what Ctrl-C unwinds."""
-
-
-def _raise_terminated(signum, frame) -> NoReturn:
-    raise _Terminated
-
-
-def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
-    """Wrap a script's main function: what a user can cause ends in one line on stderr and an exit code.
-
-    0 done; 1 a failure while running; 2 wrong use; 130 and 143 after SIGINT and SIGTERM. With HW3_DEBUG=1 in
-    the environment the traceback is shown instead.
-    """
-
-    @functools.wraps(main)
-    def wrapped(argv: list[str] | None = None) -> int:
-        former_handler = signal.signal(signal.SIGTERM, _raise_terminated)
-        try:
-            return main(argv) or 0
-        except (UsageError, RunError, OSError, KeyboardInterrupt, _Terminated) as error:
-            if os.environ.get("HW3_DEBUG") == "1":
-                raise
-            message, code = _explain(error)
-            print(message, file=sys.stderr)
-            return code
-        finally:
-            signal.signal(signal.SIGTERM, former_handler)
-
-    return wrapped
-
-
-def _explain(error: BaseException) -> tuple[str, int]:
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted; --resume continues after the last completed epoch, if there is one", 130
-    if isinstance(error, _Terminated):
-        return "terminated; --resume continues after the last completed epoch, if there is one", 143
-    return f"error: {error}", 2 if isinstance(error, UsageError) else 1

@@ -102,8 +102,8 @@ def get_mnist_dataloaders(
         data_dir: folder of the data set or its parent, `data/MNIST` or `data`; not read for `synthetic`.
         batch_size: images per batch, at least 1; the last batch of an epoch may be smaller.
         num_workers: processes that make the batches; 0 (none) is fastest here.
-        val_split: share of the training images, in [0, 1), that is set aside for validation; chosen by the
-            seed.
+        val_split: share of the training images, in [0, 1), that is set aside for validation, chosen by the
+            seed; above 0, each part gets at least one.
         download: fetch what is missing or damaged; otherwise it is an error.
         dataset: one of DATASETS.
         seed: of the validation split and the order of the training batches.
@@ -127,8 +127,8 @@ def get_mnist_dataloaders(
     train_images, train_labels = load_images(data_dir, dataset, train=True, download=download)
     test_images, test_labels = load_images(data_dir, dataset, train=False, download=download)
     num_val = round(val_split * len(train_labels))
-    if val_split and not 0 < num_val < len(train_labels):
-        raise ValueError(f"val_split {val_split} leaves one part of {len(train_labels)} images empty")
+    if val_split:
+        num_val = min(max(num_val, 1), len(train_labels) - 1)
     shuffled = torch.randperm(
         len(train_labels), generator=torch.Generator().manual_seed(derive_seed(seed, 0, "split"))
     )

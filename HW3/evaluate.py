@@ -15,6 +15,11 @@ import sys
 import time
 from pathlib import Path
 
+from HW3 import exits
+
+if __name__ == "__main__":
+    exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -128,7 +133,7 @@ def load_classifier(folder: Path, dataset: str, loader: DataLoader, device: torc
     path = folder / f"classifier_{dataset}.pt"
     if path.exists():
         model = Classifier().to(device)
-        model.load_state_dict(checkpoint.load(path, "classifier")["model_state"])
+        model.load_state_dict(checkpoint.load(path, "classifier", remedy="delete it")["model_state"])
         return model.eval()
     print(f"Training the classifier once, for {path}", flush=True)
     model = train_classifier(loader, device, path)
@@ -194,15 +199,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-@cli.exit_codes
+@exits.exit_codes
 def main(argv: list[str] | None = None) -> None:
     """Draw, judge, print."""
     args = parse_args(argv)
     device = runtime.pick_device(args.device)
     saved = checkpoint.load(args.checkpoint, *DRAWING_STAGES)
     timesteps = saved.get("diffusion_config", {}).get("timesteps", args.steps)
-    if args.steps > timesteps:
-        raise runtime.UsageError(f"--steps {args.steps}: {args.checkpoint} has only {timesteps} timesteps")
+    if args.sampler == "ddim" and args.steps > timesteps:
+        raise exits.UsageError(f"--steps {args.steps}: {args.checkpoint} has only {timesteps} timesteps")
     dataset = saved["args"]["dataset"]
     train_loader, _, test_loader = get_mnist_dataloaders(args.data_dir, dataset=dataset, device=device)
     classifier = load_classifier(args.cache_dir, dataset, train_loader, device)
@@ -222,7 +227,8 @@ def main(argv: list[str] | None = None) -> None:
     accuracy = (test[1].argmax(dim=1) == test_labels).float().mean()
     chosen = torch.randperm(len(train_images), generator=torch.Generator().manual_seed(0))
     floor_images, others = train_images[chosen[: args.n]], train_images[chosen[args.n :]]
-    drawn = figures((images, *judge(classifier, images)), test, train_images)
+    judged = judge(classifier, images)
+    drawn = figures((images, *judged), test, train_images)
     floor = figures((floor_images, *judge(classifier, floor_images)), test, others)
 
     print(f"{args.checkpoint}: {saved['stage']}, epoch {saved['epoch']}; {args.n} digits in {seconds:.0f} s")
@@ -231,7 +237,7 @@ def main(argv: list[str] | None = None) -> None:
     for name in drawn:
         print(f"{name:24} {drawn[name]:9.3f} {floor[name]:9.3f}")
     if saved["stage"] == "tiny_sd":
-        report_accuracy(labels, judge(classifier, images)[1].argmax(dim=1).cpu(), args.seed)
+        report_accuracy(labels, judged[1].argmax(dim=1).cpu(), args.seed)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from pathlib import Path
 from torch import Tensor
 
 from HW3 import synthetic
-from HW3.runtime import UsageError, import_torchvision
+from HW3.exits import UsageError
+from HW3.runtime import import_torchvision
 
 DATASETS = {
     "mnist": "MNIST",

@@ -11,29 +11,32 @@ factor is capped, and biases and normalisations, which have no fan-in, get the c
 
 from torch import nn
 
-REFERENCE_FAN_IN = (
-    256 * 3 * 3
-)  # a 3x3 convolution of 256 channels, the widest of a usual UNet, gets the lr itself
+# A 3x3 convolution of 256 channels, the widest of a usual UNet, gets the lr itself.
+REFERENCE_FAN_IN = 256 * 3 * 3
 LARGEST_FACTOR = 10.0
 
 
-def width_scaled(model: nn.Module, lr: float) -> list[dict]:
+def width_scaled(
+    model: nn.Module, lr: float, reference: int = REFERENCE_FAN_IN, cap: float = LARGEST_FACTOR
+) -> list[dict]:
     """Return the model's parameters as groups for Adam, each with a learning rate that fits its fan-in.
 
-    lr_layer = lr * min(LARGEST_FACTOR, REFERENCE_FAN_IN / fan_in)
+    lr_layer = lr * min(cap, reference / fan_in)
 
     Args:
         model: the model.
-        lr: the learning rate of a layer with REFERENCE_FAN_IN inputs.
+        lr: the learning rate of a layer with `reference` inputs.
+        reference: that number of inputs.
+        cap: the largest factor.
 
     Returns:
         One group per learning rate, largest first.
     """
     by_factor: dict[float, list[nn.Parameter]] = {}
     for parameter in model.parameters():
-        factor = LARGEST_FACTOR
+        factor = cap
         if parameter.dim() > 1:
             fan_in = parameter[0].numel()  # (out, in, ...) -> in * ...
-            factor = min(factor, REFERENCE_FAN_IN / fan_in)
+            factor = min(factor, reference / fan_in)
         by_factor.setdefault(factor, []).append(parameter)
     return [{"params": by_factor[factor], "lr": lr * factor} for factor in sorted(by_factor, reverse=True)]

@@ -11,6 +11,7 @@ import os
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from HW3.exits import RunError, UsageError
 
-class UsageError(Exception):
-    """A wrong use: a flag, a missing or unsuitable file. Scripts print one line and exit with 2."""
+try:
+    import fcntl
+except ImportError:  # Windows
+    import msvcrt
 
-
-class RunError(Exception):
-    """A failure while running. Scripts print one line and exit with 1."""
+    fcntl = None
 
 
 def import_torchvision(module: str):
@@ -108,16 +110,17 @@ def seeded_generator(seed: int, purpose: str) -> torch.Generator:
 # Run folder
 
 
-def open_run_folder(out_dir: str | os.PathLike, name: str, *, resume: bool) -> Path:
-    """Make the folder of a run; unless that is resumed, an earlier run there moves to a numbered folder.
+def open_run_folder(out_dir: str | os.PathLike, name: str, metrics: list[dict]) -> Path:
+    """Make the folder of a run and lock it; unless a run there is resumed, it moves to a numbered folder.
 
     Args:
         out_dir: the folder.
         name: prefix of the checkpoints, `name_latest.pt` and `name_best.pt`.
-        resume: leave the earlier run where it is.
+        metrics: rows of the run that is resumed; without any a new one begins.
 
     Raises:
-        UsageError: if the folder can't be made or written to, or holds a run of another stage.
+        UsageError: if the folder can't be made or written to, holds a run of another stage, or another
+            process trains in it.
     """
     folder = Path(out_dir)
     patterns = (f"{name}_latest.pt", f"{name}_best.pt", "*_epoch_[0-9]*.png", "metrics.csv")
@@ -126,11 +129,12 @@ def open_run_folder(out_dir: str | os.PathLike, name: str, *, resume: bool) -> P
         others = [file.name for file in folder.glob("*_latest.pt") if file.name != f"{name}_latest.pt"]
         if others:
             raise UsageError(f"the output folder {folder} holds another stage's {others[0]}; choose another")
-        for leftover in (file for pattern in patterns for file in folder.glob(f".{pattern}.tmp")):
+        _lock(folder)
+        for leftover in (file for pattern in patterns for file in folder.glob(f".{pattern}.*.tmp")):
             leftover.unlink()
         earlier = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
-        if earlier and not resume:
-            numbered = (Path(f"{folder.absolute()}.{n}") for n in itertools.count(1))
+        if earlier and not metrics:
+            numbered = (Path(f"{folder.resolve()}.{n}") for n in itertools.count(1))
             aside = next(path for path in numbered if not path.exists())
             aside.mkdir()
             for file in earlier:
@@ -140,17 +144,47 @@ def open_run_folder(out_dir: str | os.PathLike, name: str, *, resume: bool) -> P
     except OSError as error:
         reason = f"{error.strerror}: {error.filename}"
         raise UsageError(f"the output folder {folder} can't be used: {reason}") from error
+    if metrics:
+        write_metrics(folder, metrics)  # the run may have been killed between its checkpoint and this file
     return folder
 
 
+_lock_descriptor = -1  # open, and thereby locked, until the process ends or begins its next run
+
+
+def _lock(folder: Path) -> None:
+    """Lock a run folder against other processes; the system unlocks it when this one ends, even killed."""
+    global _lock_descriptor
+    if _lock_descriptor >= 0:
+        os.close(_lock_descriptor)
+    _lock_descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        if fcntl:
+            fcntl.lockf(_lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            msvcrt.locking(_lock_descriptor, msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError) as error:
+        raise UsageError(f"another run is training in the output folder {folder}; choose another") from error
+
+
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees half of it: beside its place, flushed to disk, then renamed."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    """Write a file so that nobody ever sees half of it: beside its place, flushed to disk, then renamed.
+
+    Raises:
+        RunError: if it can't be written; the former file is left as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(f"{path} can't be written: {error.strerror}; a former one is unharmed") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def save_grid(images: Tensor, path: Path, columns: int = 8) -> None:
@@ -254,11 +288,8 @@ def note_other_dataset(earlier: dict, path: Path, dataset: str) -> None:
         print(f"Note: {path} was trained on {earlier['args']['dataset']}, this run trains on {dataset}")
 
 
-def report_epoch(folder: Path, metrics: list[dict], epochs: int, look_at: Path | None) -> None:
-    """Write metrics.csv and print the line of the last epoch: its numbers, its time, and the file to look at.
-
-    The file is written anew from all rows, so that a resumed run leaves no gap and no double.
-    """
+def write_metrics(folder: Path, metrics: list[dict]) -> None:
+    """Write metrics.csv anew, a row per epoch, so that a resumed run leaves no gap and no double."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=metrics[0], lineterminator="\n")
     writer.writeheader()
@@ -266,6 +297,10 @@ def report_epoch(folder: Path, metrics: list[dict], epochs: int, look_at: Path |
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
     write_whole(folder / "metrics.csv", text.getvalue().encode())
 
+
+def report_epoch(folder: Path, metrics: list[dict], epochs: int, look_at: Path | None) -> None:
+    """Write metrics.csv and print the line of the last epoch: its numbers, its time, the file to look at."""
+    write_metrics(folder, metrics)
     row = dict(metrics[-1])
     epoch, seconds = row.pop("epoch"), row.pop("seconds")
     numbers = "  ".join(f"{name} {value:.4f}" for name, value in row.items())

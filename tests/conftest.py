@@ -1,6 +1,7 @@
 """What the tests of the scripts share: tiny runs of all five stages on the synthetic digits."""
 
 import importlib
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 
 pytest_plugins = ["tests.grading.plugin"]  # loaded here, so that its options are always known
 
+ROOT = Path(__file__).parents[1]
 STAGES = ("vae", "diffusion", "latent_diffusion", "clip", "tiny_sd")
 CHECKPOINTS = {stage: f"{stage}_latest.pt" for stage in STAGES} | {"vae": "convae_latest.pt"}
 TINY = {
@@ -19,24 +21,28 @@ TINY = {
 }
 
 
-def train(stage: str, folder: Path, *flags: str) -> int:
-    """Run a stage's script, tiny, in folder/STAGE, on the earlier stages in folder; return its exit code."""
+def flags(stage: str, folder: Path) -> list[str]:
+    """Return the flags that run a stage tiny, in folder/STAGE, on the earlier stages in folder."""
     earlier = {
         "latent_diffusion": [f"--vae-ckpt={folder}/vae/convae_latest.pt"],
         "tiny_sd": [f"--clip-ckpt={folder}/clip/clip_latest.pt"],
     }
-    common = [
-        "--dataset=synthetic",
-        "--limit-batches=2",
-        "--batch-size=16",
-        "--epochs=2",
-        f"--out-dir={folder / stage}",
-    ]
+    common = ["--dataset=synthetic", "--limit-batches=2", "--batch-size=16", "--epochs=2"]
+    return [*common, f"--out-dir={folder / stage}", *TINY[stage], *earlier.get(stage, [])]
+
+
+def train(stage: str, folder: Path, *more: str) -> int:
+    """Run a stage's script, tiny, in this process; return its exit code."""
     main = importlib.import_module(f"train_{stage}").main
     try:
-        return main([*common, *TINY[stage], *earlier.get(stage, []), *flags])
+        return main([*flags(stage, folder), *more])
     except SystemExit as stop:  # argparse's way out
         return stop.code
+
+
+def command(stage: str, folder: Path, *more: str) -> list[str]:
+    """Return the command that does the same in a process of its own."""
+    return [sys.executable, str(ROOT / f"train_{stage}.py"), *flags(stage, folder), *more]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,147 @@
+"""How a run ends: exit codes, one line for whatever a user can cause, and signals.
+
+    0 done    1 a failure while running    2 wrong use    129, 130, 143 after SIGHUP, SIGINT (Ctrl-C), SIGTERM
+
+Only the standard library is imported, so that a script can answer signals while torch, which takes seconds,
+is still loading. With HW3_DEBUG=1 in the environment, tracebacks are shown instead of the one line.
+"""
+
+import functools
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+SIGNALS = [getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGTERM") if hasattr(signal, name)]
+DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+_last_words: list[str] = []  # the line that was printed, so that a second Ctrl-C adds none
+
+
+class UsageError(Exception):
+    """A wrong use: a flag, a missing or unsuitable file. Scripts print one line and exit with 2."""
+
+
+class RunError(Exception):
+    """A failure while running. Scripts print one line and exit with 1."""
+
+
+class Interrupted(BaseException):
+    """A signal, as an exception, so that every `finally` on the way out is done."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def guard_loading() -> None:
+    """End at once, in one line, when a signal comes before or after the run itself, as while torch loads.
+
+    Signals that the caller ignores (nohup, a shell's background) stay ignored.
+    """
+    for signum in SIGNALS:
+        if signal.getsignal(signum) in DEFAULTS:
+            signal.signal(signum, _end_at_once)
+
+
+def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
+    """Wrap a script's main function: it returns the exit code, and what a user can cause ends in one line."""
+
+    @functools.wraps(main)
+    def wrapped(argv: list[str] | None = None) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal can't show
+        former = _raise_on_signals()
+        try:
+            code = main(argv) or 0
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what can't be written should fail here, not while Python ends
+            return code
+        except _explained_errors() as error:
+            if os.environ.get("HW3_DEBUG") == "1":
+                raise
+            message, code = _explain(error)
+            _say(message)
+            return code
+        finally:
+            for signum, handler in former.items():
+                signal.signal(signum, handler)
+
+    return wrapped
+
+
+def _raise_on_signals() -> dict[int, Callable | int | None]:
+    """Turn signals into `Interrupted`; return the former handlers of those that were not ignored."""
+    owner = os.getpid()
+
+    def interrupt(signum: int, frame) -> None:
+        if os.getpid() != owner:
+            return  # a worker of the data loader; it ends when its run does
+        for each in former:
+            signal.signal(each, _end_at_once if each in SIGNALS else signal.SIG_DFL)
+        raise Interrupted(signum)
+
+    former = {}
+    if threading.current_thread() is threading.main_thread():
+        former = {s: signal.getsignal(s) for s in SIGNALS if signal.getsignal(s) != signal.SIG_IGN}
+        for signum in former:
+            signal.signal(signum, interrupt)
+        if hasattr(signal, "SIGCHLD"):  # torch's handler would call workers failed that the same signal ended
+            former[signal.SIGCHLD] = signal.getsignal(signal.SIGCHLD)
+    return former
+
+
+def _end_at_once(signum: int, frame) -> NoReturn:
+    message, code = _explain(Interrupted(signum))
+    if not _last_words:
+        with suppress(OSError):
+            os.write(2, f"{message}\n".encode())
+    os._exit(code)
+
+
+def _explained_errors() -> tuple[type[BaseException], ...]:
+    torch = sys.modules.get("torch")
+    of_torch = (torch.OutOfMemoryError,) if torch else ()
+    return UsageError, RunError, OSError, MemoryError, KeyboardInterrupt, Interrupted, *of_torch
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, KeyboardInterrupt):
+        error = Interrupted(signal.SIGINT)
+    if isinstance(error, Interrupted):
+        name = (
+            "interrupted"
+            if error.signum == signal.SIGINT
+            else f"ended by {signal.Signals(error.signum).name}"
+        )
+        return (
+            f"{name}; --resume continues after the last completed epoch, if there is one",
+            128 + error.signum,
+        )
+    if isinstance(error, UsageError):
+        return f"error: {error}", 2
+    if isinstance(error, RunError):
+        return f"error: {error}", 1
+    if isinstance(error, BrokenPipeError):
+        return "error: nobody reads the output any more (broken pipe)", 1
+    if isinstance(error, OSError):
+        place = f": {error.filename}" if error.filename else ""
+        return f"error: {error.strerror or error}{place}", 1
+    first_line = (str(error) or type(error).__name__).splitlines()[0]
+    return f"error: out of memory, try a smaller --batch-size or model: {first_line}", 1
+
+
+def _say(message: str) -> None:
+    """Print a last line to stderr, and give up on streams that can't be written to."""
+    _last_words.append(message)
+    with suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,158 @@
+"""Time an epoch of every stage by its parts, in the scripts themselves, and project the whole homework.
+
+    python -m tests.benchmarks.epochs --data-dir data                # the real thing, about 7 minutes
+    python -m tests.benchmarks.epochs --dataset synthetic            # without MNIST
+
+Each script runs for two epochs in a process of its own; the second is reported. A part's seconds do not
+contain those of another part within it: a grid's PNG counts as saving, not as drawing. Forward is what
+remains.
+"""
+
+import argparse
+import importlib
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from HW3 import checkpoint, runtime
+from HW3.ema import EMA
+
+EPOCHS = {"vae": 40, "diffusion": 20, "latent_diffusion": 40, "clip": 10, "tiny_sd": 40}  # the defaults
+PARTS = ("data", "forward", "backward", "optimizer", "EMA", "evaluation", "drawing", "saving")
+
+
+class Stopwatch:
+    """Sum up the wall and processor seconds spent in functions, each without those called within it."""
+
+    def __init__(self) -> None:
+        self.parts = defaultdict(lambda: [0.0, 0.0])
+        self.first: dict[str, float] = {}  # when a part was first done
+        self.current, self.since = "forward", self._now()
+
+    def time(self, part: str, owner: object, name: str) -> None:
+        """Replace a function of an object by one that is timed."""
+        function = getattr(owner, name)
+
+        def timed(*args, **kwargs):
+            outer = self._switch(part)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._switch(outer)
+                self.first.setdefault(part, time.time())
+
+        setattr(owner, name, timed)
+
+    def _switch(self, part: str) -> str:
+        now = self._now()
+        for kind in range(2):
+            self.parts[self.current][kind] += now[kind] - self.since[kind]
+        former, self.current, self.since = self.current, part, now
+        return former
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter(), time.process_time()
+
+    def lap(self) -> dict[str, list[float]]:
+        """Return the seconds since the last lap."""
+        self._switch(self.current)
+        parts = {name: list(seconds) for name, seconds in self.parts.items()}
+        self.parts.clear()
+        return parts
+
+
+def run_stage(stage: str, started: float, report: Path, flags: list[str]) -> None:
+    """Run a training script under the stopwatch and write what it showed."""
+    script = importlib.import_module(f"train_{stage}")
+    watch, laps = Stopwatch(), []
+    watch.time("data", _BaseDataLoaderIter, "__next__")
+    watch.time("backward", torch.Tensor, "backward")
+    watch.time("optimizer", torch.optim.AdamW if stage == "clip" else torch.optim.Adam, "step")
+    watch.time("EMA", EMA, "update")
+    for part, name in (
+        ("evaluation", "evaluate"),
+        ("evaluation", "accuracy"),
+        ("drawing", "draw_grids"),
+        ("drawing", "draw_grid"),
+    ):
+        if hasattr(script, name):
+            watch.time(part, script, name)
+    watch.time("saving", runtime, "save_grid")
+    watch.time("saving", checkpoint, "save")
+    report_epoch = runtime.report_epoch
+
+    def lap(*args) -> None:
+        report_epoch(*args)
+        laps.append(watch.lap())
+
+    runtime.report_epoch = lap
+    watch.time("saving", runtime, "report_epoch")
+    code = script.main(flags)
+    if code:
+        sys.exit(code)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    start = watch.first["EMA"] - started  # the first training step is done
+    report.write_text(json.dumps({"parts": laps[-1], "start": start, "memory": memory}))
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data-dir", default="data")
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--limit-batches", type=int, help="for a quick look; the projection is void then")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    total = 0.0
+    header = f"{'stage':17}{'start':>6}" + "".join(f"{part:>11}" for part in PARTS)
+    print(f"{header}{'epoch':>8}{'CPU':>8}{'GiB':>6}{'epochs':>8}{'minutes':>9}")
+    with tempfile.TemporaryDirectory() as tmp:
+        folder = Path(tmp)
+        for stage, epochs in EPOCHS.items():
+            flags = [
+                "--epochs=2",
+                f"--data-dir={args.data_dir}",
+                f"--dataset={args.dataset}",
+                f"--device={args.device}",
+            ]
+            flags.append(f"--out-dir={folder / stage}")
+            if args.limit_batches:
+                flags.append(f"--limit-batches={args.limit_batches}")
+            if stage == "latent_diffusion":
+                flags.append(f"--vae-ckpt={folder / 'vae/convae_latest.pt'}")
+            if stage == "tiny_sd":
+                flags.append(f"--clip-ckpt={folder / 'clip/clip_latest.pt'}")
+            report = folder / f"{stage}.json"
+            call = f"run_stage({stage!r}, {time.time()}, Path({str(report)!r}), {flags})"
+            call = f"from tests.benchmarks.epochs import *; {call}"
+            subprocess.run([sys.executable, "-c", call], check=True, stdout=subprocess.DEVNULL)
+            result = json.loads(report.read_text())
+            wall, cpu = (sum(seconds[kind] for seconds in result["parts"].values()) for kind in range(2))
+            minutes = (result["start"] + epochs * wall) / 60
+            total += minutes
+            seconds = "".join(f"{result['parts'].get(part, [0])[0]:11.2f}" for part in PARTS)
+            print(
+                f"{stage:17}{result['start']:6.1f}{seconds}{wall:8.1f}{cpu:8.1f}{result['memory']:6.2f}{epochs:8}{minutes:9.1f}",
+                flush=True,
+            )
+    print(f"The whole homework at its default epochs: {total:.0f} minutes")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Compare candidates for the noise predictor by the quality of their digits after equal minutes of training.
+
+    python -m tests.benchmarks.trials --data-dir data                     # all, a few minutes each
+    python -m tests.benchmarks.trials --data-dir data lean usual          # these two
+    python -m tests.benchmarks.trials --data-dir data --epochs 4 lean usual     # at equal epochs instead
+
+The seconds of a training step are measured first, the candidates taking turns; each is then trained for as
+many steps as fit into the minutes. So a machine that slows down in between changes nothing. One row per
+candidate goes to result/trials/trials.csv, and its digits beside it. Who won: tests/benchmarks/README.md.
+"""
+
+import argparse
+import csv
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from HW3 import evaluate, runtime
+from HW3.data import get_mnist_dataloaders, to_signed, to_unit
+from HW3.diffusion import DiffusionConfig, GaussianDiffusion
+from HW3.ema import EMA
+from HW3.optim import width_scaled
+from tests.benchmarks.trial_unet import TrialUNet
+from tests.benchmarks.usual import UsualUNet
+
+BATCH = 128
+LR = 1e-4
+DIGITS = 2000
+DDIM_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network and how it is trained.
+
+    Args:
+        network: makes it.
+        options: arguments of the network.
+        reference, cap: of `width_scaled`; None trains all layers at LR.
+        beta2: of Adam.
+        warmup: steps over which the learning rate rises linearly.
+        decays: of the EMAs that are judged; 0 stands for the weights as they are.
+    """
+
+    network: Callable[..., nn.Module] = TrialUNet
+    options: dict[str, Any] = field(default_factory=dict)
+    reference: int | None = 2304
+    cap: float = 10.0
+    beta2: float = 0.999
+    warmup: int = 0
+    decays: tuple[float, ...] = (0.999,)
+
+
+ADD = {"join": "add"}
+CANDIDATES = {
+    "usual": Candidate(UsualUNet, reference=None, decays=(0.0, 0.999)),
+    "lean": Candidate(decays=(0.99, 0.999, 0.9995)),
+    "lean, one lr": Candidate(reference=None),
+    "add": Candidate(options=ADD),
+    "add, no gate": Candidate(options={**ADD, "gate": False}),
+    "add, shift only": Candidate(options={**ADD, "film": False}),
+    "add, zero init": Candidate(options={**ADD, "zero_init": True}),
+    "add, 24 channels": Candidate(options={**ADD, "base": 24}),
+    "add, coarse blocks": Candidate(options={**ADD, "blocks": (1, 1, 2, 3)}),
+    "add, 32 x 1, 2, 2, 4": Candidate(options={**ADD, "base": 32, "mults": (1, 2, 2, 4)}),
+    "add, 16x16 core": Candidate(options={**ADD, "base": 32, "blocks": (0, 2, 2, 2), "mults": (1, 2, 2, 4)}),
+    "add, unshuffle": Candidate(
+        options={**ADD, "patch": 2, "base": 64, "mults": (1, 2, 2), "blocks": (1, 1, 1)}
+    ),
+    "add, reference 4608": Candidate(options=ADD, reference=4608, cap=20),
+    "add, beta2 0.99": Candidate(options=ADD, beta2=0.99),
+    "add, warm-up": Candidate(options=ADD, warmup=200),
+}
+
+
+class Run:
+    """The training of a candidate, step by step."""
+
+    def __init__(self, candidate: Candidate, device: torch.device) -> None:
+        torch.manual_seed(0)
+        self.model = candidate.network(**candidate.options).to(device)
+        self.diffusion = GaussianDiffusion(self.model, DiffusionConfig(clip_x0=True)).to(device)
+        if candidate.reference is None:
+            groups = [{"params": list(self.model.parameters()), "lr": LR}]
+        else:
+            groups = width_scaled(self.model, LR, candidate.reference, candidate.cap)
+        self.optimizer = torch.optim.Adam(groups, betas=(0.9, candidate.beta2), fused=True)
+        warmup = candidate.warmup
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: 1.0 if step >= warmup else (step + 1) / warmup
+        )
+        self.emas = {decay: EMA(self.model, decay) for decay in candidate.decays}
+        self.autocast = runtime.autocast(device, "auto")
+
+    def step(self, x: torch.Tensor) -> torch.Tensor:
+        with self.autocast:
+            loss = self.diffusion.training_loss(to_signed(x))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        for ema in self.emas.values():
+            ema.update(self.model)
+        return loss.detach()
+
+
+def seconds_per_step(names: list[str], x: torch.Tensor, rounds: int) -> dict[str, float]:
+    """Return the median seconds of a training step of each candidate; they take turns."""
+    runs = {name: Run(CANDIDATES[name], x.device) for name in names}
+    seconds = {name: [] for name in names}
+    for _ in range(rounds + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run.step(x).item()  # waits for a GPU
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+
+
+def train(run: Run, loader, steps: int) -> list[float]:
+    """Train for that many steps; return the losses."""
+    losses, epoch = [], 0
+    while len(losses) < steps:
+        epoch += 1
+        runtime.seed_epoch(0, epoch)
+        loader.sampler.set_epoch(epoch)
+        run.model.train()
+        for x, _ in loader:
+            losses.append(run.step(x.to(run.diffusion.betas.device)))
+            if len(losses) == steps:
+                break
+    return [loss.item() for loss in losses]
+
+
+def draw(run: Run, decay: float) -> torch.Tensor:
+    """Draw DIGITS digits, the same start noise for every candidate."""
+    model = run.emas[decay].model
+    sampler = GaussianDiffusion(model, run.diffusion.config).to(run.diffusion.betas.device)
+    generator = runtime.seeded_generator(0, "trials")
+    parts = []
+    with run.autocast:
+        for _ in range(DIGITS // 250):
+            parts.append(sampler.sample_ddim(250, sampler.betas.device, DDIM_STEPS, generator=generator))
+    return to_unit(torch.cat(parts))
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CANDIDATES))
+    parser.add_argument("--minutes", type=float, default=4, help="of training each (default: 4)")
+    parser.add_argument("--epochs", type=int, help="epochs of training each, instead")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--out-dir", type=Path, default=Path("result/trials"))
+    parser.add_argument("--cache-dir", type=Path, default=Path("result/evaluate"), help="of the classifier")
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args(argv)
+    unknown = set(args.names) - set(CANDIDATES)
+    if unknown:
+        parser.error(f"no candidate is called {', '.join(sorted(unknown))}")
+    return args
+
+
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    names = args.names or list(CANDIDATES)
+    device = runtime.pick_device(args.device)
+    loader, _, test_loader = get_mnist_dataloaders(args.data_dir, BATCH, dataset=args.dataset, device=device)
+    train_images, _ = loader.dataset[torch.arange(len(loader.dataset))]
+    test_images, _ = test_loader.dataset[torch.arange(len(test_loader.dataset))]
+    classifier = evaluate.load_classifier(args.cache_dir, args.dataset, loader, device)
+    test = evaluate.judge(classifier, test_images)
+    args.out_dir.mkdir(parents=True, exist_ok=True)
+
+    step_seconds = seconds_per_step(names, next(iter(loader))[0].to(device), rounds=8)
+    for name in names:
+        run = Run(CANDIDATES[name], device)
+        steps = len(loader) * args.epochs if args.epochs else round(args.minutes * 60 / step_seconds[name])
+        losses = train(run, loader, steps)
+        for decay in run.emas:
+            images = draw(run, decay)
+            figures = evaluate.figures((images, *evaluate.judge(classifier, images)), test, train_images)
+            row = {
+                "candidate": name,
+                "EMA": decay,
+                "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
+                "ms a step": round(step_seconds[name] * 1e3, 1),
+                "steps": steps,
+                "minutes": round(steps * step_seconds[name] / 60, 2),
+                "loss": round(statistics.mean(losses[-400:]), 5),
+                **{key: round(value, 4) for key, value in figures.items()},
+            }
+            runtime.save_grid(images[:64], args.out_dir / f"{name} EMA {decay} {steps}.png")
+            with open(args.out_dir / "trials.csv", "a", newline="") as file:
+                writer = csv.DictWriter(file, row)
+                if file.tell() == 0:
+                    writer.writeheader()
+                writer.writerow(row)
+            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
