@@ -69,7 +69,9 @@ def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
             return code
         finally:
             for signum, handler in former.items():
-                signal.signal(signum, handler)
+                # After the last words a script only ends; torch takes its time for it.
+                done = handler is _end_at_once and _last_words
+                signal.signal(signum, signal.SIG_IGN if done else handler)
 
     return wrapped
 

@@ -8,6 +8,7 @@ import importlib
 import io
 import itertools
 import os
+import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
@@ -251,7 +252,10 @@ class Losses:
 def progress(loader: DataLoader, epoch: int, epochs: int, losses: Losses) -> Iterator[list[Tensor]]:
     """Yield the batches of an epoch, under a bar with loss and images/s on stderr, if that is a terminal."""
     images = min(len(loader.dataset), len(loader) * loader.sampler.batch_size)
-    with tqdm(total=images, unit=" images", desc=f"epoch {epoch}/{epochs}", disable=None, leave=False) as bar:
+    silent = True if sys.stderr is None else None  # None: tqdm finds out whether it is a terminal
+    with tqdm(
+        total=images, unit=" images", desc=f"epoch {epoch}/{epochs}", disable=silent, leave=False
+    ) as bar:
         for batch in loader:
             yield batch
             if bar.update(len(batch[0])):  # true when the bar was drawn; reading the loss makes a GPU wait

@@ -58,25 +58,26 @@ class Candidate:
     decays: tuple[float, ...] = (0.999,)
 
 
-ADD = {"join": "add"}
 CANDIDATES = {
     "usual": Candidate(UsualUNet, reference=None, decays=(0.0, 0.999)),
-    "lean": Candidate(decays=(0.99, 0.999, 0.9995)),
-    "lean, one lr": Candidate(reference=None),
-    "add": Candidate(options=ADD),
-    "add, no gate": Candidate(options={**ADD, "gate": False}),
-    "add, shift only": Candidate(options={**ADD, "film": False}),
-    "add, zero init": Candidate(options={**ADD, "zero_init": True}),
-    "add, 24 channels": Candidate(options={**ADD, "base": 24}),
-    "add, coarse blocks": Candidate(options={**ADD, "blocks": (1, 1, 2, 3)}),
-    "add, 32 x 1, 2, 2, 4": Candidate(options={**ADD, "base": 32, "mults": (1, 2, 2, 4)}),
-    "add, 16x16 core": Candidate(options={**ADD, "base": 32, "blocks": (0, 2, 2, 2), "mults": (1, 2, 2, 4)}),
-    "add, unshuffle": Candidate(
-        options={**ADD, "patch": 2, "base": 64, "mults": (1, 2, 2), "blocks": (1, 1, 1)}
-    ),
-    "add, reference 4608": Candidate(options=ADD, reference=4608, cap=20),
-    "add, beta2 0.99": Candidate(options=ADD, beta2=0.99),
-    "add, warm-up": Candidate(options=ADD, warmup=200),
+    "lean": Candidate(decays=(0.99, 0.999)),
+    "one lr": Candidate(reference=None),
+    "reference 4608, cap 20": Candidate(reference=4608, cap=20),
+    "reference 9216, cap 20": Candidate(reference=9216, cap=20),
+    "beta2 0.99": Candidate(beta2=0.99),
+    "warm-up": Candidate(warmup=200),
+    "add": Candidate(options={"join": "add"}),
+    "no gate": Candidate(options={"gate": False}),
+    "shift only": Candidate(options={"film": False}),
+    "zero init": Candidate(options={"zero_init": True}),
+    "24 channels": Candidate(options={"base": 24}),
+    "32 x 1, 2, 2, 4": Candidate(options={"base": 32, "mults": (1, 2, 2, 4)}),
+    "coarse blocks": Candidate(options={"blocks": (1, 1, 2, 3)}),
+    "fine blocks": Candidate(options={"blocks": (2, 2, 1, 1)}),
+    "fine blocks, add": Candidate(options={"blocks": (2, 2, 1, 1), "join": "add"}),
+    "two blocks": Candidate(options={"blocks": (2, 2, 2, 2)}),
+    "16x16 core": Candidate(options={"base": 32, "blocks": (0, 2, 2, 2), "mults": (1, 2, 2, 4)}),
+    "unshuffle": Candidate(options={"patch": 2, "base": 64, "mults": (1, 2, 2), "blocks": (1, 1, 1)}),
 }
 
 
@@ -155,7 +156,7 @@ def parse_args(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CANDIDATES))
-    parser.add_argument("--minutes", type=float, default=4, help="of training each (default: 4)")
+    parser.add_argument("--minutes", type=float, default=3, help="of training each (default: 3)")
     parser.add_argument("--epochs", type=int, help="epochs of training each, instead")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--dataset", default="mnist")
