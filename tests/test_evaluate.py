@@ -65,4 +65,4 @@ def test_more_steps_than_there_are_is_refused(trained, capsys):
 
 def test_a_stage_that_draws_nothing_is_refused(trained, capsys):
     assert evaluate.main([str(trained.checkpoint("clip"))]) == 2
-    assert "train_clip.py" in capsys.readouterr().err
+    assert "is a checkpoint of the stage clip" in capsys.readouterr().err
