@@ -120,38 +120,37 @@ def parse_args(argv=None):
 def main(argv=None) -> None:
     args = parse_args(argv)
     total = 0.0
-    header = f"{'stage':17}{'start':>6}" + "".join(f"{part:>11}" for part in PARTS)
-    print(f"{header}{'epoch':>8}{'CPU':>8}{'GiB':>6}{'epochs':>8}{'minutes':>9}")
+    parts = "".join(f"{part:>11}" for part in PARTS)
+    print(f"{'seconds':22}{'start':>6}{parts}{'epoch':>8}{'GiB':>6}{'epochs':>8}{'minutes':>9}")
     with tempfile.TemporaryDirectory() as tmp:
         folder = Path(tmp)
+        shared = ["--epochs=2", f"--data-dir={args.data_dir}", f"--dataset={args.dataset}"]
+        shared.append(f"--device={args.device}")
+        if args.limit_batches:
+            shared.append(f"--limit-batches={args.limit_batches}")
+        earlier = {
+            "latent_diffusion": [f"--vae-ckpt={folder / 'vae/convae_latest.pt'}"],
+            "tiny_sd": [f"--clip-ckpt={folder / 'clip/clip_latest.pt'}"],
+        }
         for stage, epochs in EPOCHS.items():
-            flags = [
-                "--epochs=2",
-                f"--data-dir={args.data_dir}",
-                f"--dataset={args.dataset}",
-                f"--device={args.device}",
-            ]
-            flags.append(f"--out-dir={folder / stage}")
-            if args.limit_batches:
-                flags.append(f"--limit-batches={args.limit_batches}")
-            if stage == "latent_diffusion":
-                flags.append(f"--vae-ckpt={folder / 'vae/convae_latest.pt'}")
-            if stage == "tiny_sd":
-                flags.append(f"--clip-ckpt={folder / 'clip/clip_latest.pt'}")
             report = folder / f"{stage}.json"
+            flags = [*shared, *earlier.get(stage, []), f"--out-dir={folder / stage}"]
             call = f"run_stage({stage!r}, {time.time()}, Path({str(report)!r}), {flags})"
             call = f"from tests.benchmarks.epochs import *; {call}"
             subprocess.run([sys.executable, "-c", call], check=True, stdout=subprocess.DEVNULL)
             result = json.loads(report.read_text())
-            wall, cpu = (sum(seconds[kind] for seconds in result["parts"].values()) for kind in range(2))
-            minutes = (result["start"] + epochs * wall) / 60
+            wall, cpu = ([result["parts"].get(part, (0, 0))[kind] for part in PARTS] for kind in range(2))
+            minutes = (result["start"] + epochs * sum(wall)) / 60
             total += minutes
-            seconds = "".join(f"{result['parts'].get(part, [0])[0]:11.2f}" for part in PARTS)
-            print(
-                f"{stage:17}{result['start']:6.1f}{seconds}{wall:8.1f}{cpu:8.1f}{result['memory']:6.2f}{epochs:8}{minutes:9.1f}",
-                flush=True,
-            )
+            print(f"{stage:17}{'wall':5}{result['start']:6.1f}{columns(wall)}", end="")
+            print(f"{result['memory']:6.2f}{epochs:8}{minutes:9.1f}")
+            print(f"{'':17}{'CPU':5}{'':6}{columns(cpu)}", flush=True)
     print(f"The whole homework at its default epochs: {total:.0f} minutes")
+
+
+def columns(seconds: list[float]) -> str:
+    """Return the seconds of all parts and their sum, as columns."""
+    return "".join(f"{value:11.2f}" for value in seconds) + f"{sum(seconds):8.1f}"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ The contenders take turns, so that a machine which slows down slows all of them;
 """
 
 import argparse
+import copy
 import resource
 import statistics
 import sys
@@ -23,6 +24,7 @@ from HW3.clip import TinyCLIP, clip_loss
 from HW3.data import get_mnist_dataloaders, to_signed
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
+from HW3.guidance import GuidedModel
 from HW3.mlp import EpsMLP
 from HW3.optim import width_scaled
 from HW3.Unet import UNet
@@ -49,11 +51,11 @@ def medians(
 
 
 def training_step(
-    model, loss_of, autocast, *, scaled: bool = True, with_ema: bool = True
+    model, loss_of, autocast, *, scaled: bool = True, with_ema: bool = True, fused: bool = True
 ) -> Callable[[], None]:
     """Return a function that does one training step: forward, backward, optimizer, EMA."""
     parameters = width_scaled(model, 1e-4) if scaled else model.parameters()
-    optimizer = torch.optim.Adam(parameters, lr=1e-4)
+    optimizer = torch.optim.Adam(parameters, lr=1e-4, fused=fused)
     ema = EMA(model)
 
     def step() -> None:
@@ -66,6 +68,18 @@ def training_step(
             ema.update(model)
 
     return step
+
+
+def on_threads(number: int, run: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that runs with that number of threads."""
+
+    def limited() -> None:
+        former = torch.get_num_threads()
+        torch.set_num_threads(number)
+        run()
+        torch.set_num_threads(former)
+
+    return limited
 
 
 def denoising(x0: torch.Tensor, config: DiffusionConfig) -> Callable:
@@ -124,10 +138,10 @@ def main(argv=None) -> None:
     vae, clip, mlp = ConvVAE().to(device), TinyCLIP().to(device), EpsMLP(100).to(device)
     steps = {
         "diffusion, usual, fp32": training_step(
-            usual, denoising(x0, pixels), fp32, scaled=False, with_ema=False
+            usual, denoising(x0, pixels), fp32, scaled=False, with_ema=False, fused=False
         ),
         "diffusion, usual, bf16": training_step(
-            usual, denoising(x0, pixels), bf16, scaled=False, with_ema=False
+            usual, denoising(x0, pixels), bf16, scaled=False, with_ema=False, fused=False
         ),
         "diffusion": training_step(ours, denoising(x0, pixels), auto),
         "latent diffusion": training_step(mlp, denoising(z0, latents), auto),
@@ -149,16 +163,41 @@ def main(argv=None) -> None:
             line += f"  {seconds['diffusion, usual, fp32'] / value:5.1f}x"
         print(line)
 
+    print("\nA training step of diffusion, with one thing changed")
+    step = steps["diffusion"]
+    channels_last = copy.deepcopy(ours).to(memory_format=torch.channels_last)
+    plain_adam = training_step(copy.deepcopy(ours), denoising(x0, pixels), auto, fused=False)
+    seconds = medians(
+        {
+            "as it is": step,
+            "fp32": training_step(copy.deepcopy(ours), denoising(x0, pixels), fp32),
+            "Adam not fused": plain_adam,
+            "channels_last": training_step(channels_last, denoising(x0, pixels), auto),
+            "one thread": on_threads(1, step),
+        },
+        args.rounds,
+        synchronize,
+    )
+    for name, value in seconds.items():
+        print(f"  {name:24} {value * 1e3:8.1f} ms {value / seconds['as it is']:5.2f} of the time")
+
     print(f"\nA sampling step of {GRID} images (the DDPM grid takes 1000)")
     noise, t = torch.randn(GRID, 1, 32, 32, device=device), torch.full((GRID,), 500, device=device)
+    z, cond = torch.randn(GRID, 100, device=device), torch.randn(GRID, 128, device=device)
+    guided = GuidedModel(UNet(cond_dim=128).to(device), torch.zeros(128, device=device), 2.0)
     contenders = {
-        "usual, fp32": lambda: forward(usual, noise, t, fp32),
-        "usual, bf16": lambda: forward(usual, noise, t, bf16),
-        "diffusion": lambda: forward(ours, noise, t, auto),
+        "diffusion, usual, fp32": lambda: forward(fp32, usual, noise, t),
+        "diffusion, usual, bf16": lambda: forward(bf16, usual, noise, t),
+        "diffusion": lambda: forward(auto, ours, noise, t),
+        "latent diffusion": lambda: forward(auto, mlp, z, t),
+        "tiny SD, guided": lambda: forward(auto, guided, noise, t, cond),
     }
     seconds = medians(contenders, args.rounds, synchronize)
     for name, value in seconds.items():
-        print(f"  {name:24} {value * 1e3:8.1f} ms {seconds['usual, fp32'] / value:5.1f}x")
+        line = f"  {name:24} {value * 1e3:8.1f} ms {GRID / value / 50:8.1f} images/s by DDIM in 50 steps"
+        if name.startswith("diffusion"):
+            line += f" {seconds['diffusion, usual, fp32'] / value:5.1f}x"
+        print(line)
 
     print("\nA batch of 128 images")
     images, labels = synthetic.generate(BATCH * 8, seed=0)
@@ -178,9 +217,9 @@ def vae_step(model, x):
         return vae_loss(recon, x, mu, logvar)[0]
 
 
-def forward(model, x, t, autocast) -> None:
+def forward(autocast, model, *inputs) -> None:
     with torch.inference_mode(), autocast:
-        model(x, t)
+        model(*inputs)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.trials --data-dir data                     # all, a few minutes each
     python -m tests.benchmarks.trials --data-dir data lean usual          # these two
-    python -m tests.benchmarks.trials --data-dir data --epochs 4 lean usual     # at equal epochs instead
+    python -m tests.benchmarks.trials --data-dir data lean usual --epochs 4     # at equal epochs instead
 
 The seconds of a training step are measured first, the candidates taking turns; each is then trained for as
 many steps as fit into the minutes. So a machine that slows down in between changes nothing. One row per
@@ -14,13 +14,14 @@ import csv
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from HW3 import evaluate, runtime
 from HW3.data import get_mnist_dataloaders, to_signed, to_unit
@@ -74,6 +75,7 @@ CANDIDATES = {
     "32 x 1, 2, 2, 4": Candidate(options={"base": 32, "mults": (1, 2, 2, 4)}),
     "coarse blocks": Candidate(options={"blocks": (1, 1, 2, 3)}),
     "fine blocks": Candidate(options={"blocks": (2, 2, 1, 1)}),
+    "fine blocks, 4608, 20": Candidate(options={"blocks": (2, 2, 1, 1)}, reference=4608, cap=20),
     "fine blocks, add": Candidate(options={"blocks": (2, 2, 1, 1), "join": "add"}),
     "two blocks": Candidate(options={"blocks": (2, 2, 2, 2)}),
     "16x16 core": Candidate(options={"base": 32, "blocks": (0, 2, 2, 2), "mults": (1, 2, 2, 4)}),
@@ -124,19 +126,20 @@ def seconds_per_step(names: list[str], x: torch.Tensor, rounds: int) -> dict[str
     return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 
-def train(run: Run, loader, steps: int) -> list[float]:
-    """Train for that many steps; return the losses."""
+def train(run: Run, loader: DataLoader, milestones: list[int]) -> Iterator[float]:
+    """Train step by step; after each of the milestones, numbers of steps, yield the mean recent loss."""
     losses, epoch = [], 0
-    while len(losses) < steps:
+    while True:
         epoch += 1
         runtime.seed_epoch(0, epoch)
         loader.sampler.set_epoch(epoch)
         run.model.train()
         for x, _ in loader:
             losses.append(run.step(x.to(run.diffusion.betas.device)))
-            if len(losses) == steps:
-                break
-    return [loss.item() for loss in losses]
+            if len(losses) in milestones:
+                yield torch.stack(losses[-400:]).mean().item()
+            if len(losses) == max(milestones):
+                return
 
 
 def draw(run: Run, decay: float) -> torch.Tensor:
@@ -157,7 +160,7 @@ def parse_args(argv=None):
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CANDIDATES))
     parser.add_argument("--minutes", type=float, default=3, help="of training each (default: 3)")
-    parser.add_argument("--epochs", type=int, help="epochs of training each, instead")
+    parser.add_argument("--epochs", type=int, nargs="+", help="judge after so many epochs, instead")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--out-dir", type=Path, default=Path("result/trials"))
@@ -184,28 +187,35 @@ def main(argv=None) -> None:
     step_seconds = seconds_per_step(names, next(iter(loader))[0].to(device), rounds=8)
     for name in names:
         run = Run(CANDIDATES[name], device)
-        steps = len(loader) * args.epochs if args.epochs else round(args.minutes * 60 / step_seconds[name])
-        losses = train(run, loader, steps)
-        for decay in run.emas:
-            images = draw(run, decay)
-            figures = evaluate.figures((images, *evaluate.judge(classifier, images)), test, train_images)
-            row = {
-                "candidate": name,
-                "EMA": decay,
-                "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
-                "ms a step": round(step_seconds[name] * 1e3, 1),
-                "steps": steps,
-                "minutes": round(steps * step_seconds[name] / 60, 2),
-                "loss": round(statistics.mean(losses[-400:]), 5),
-                **{key: round(value, 4) for key, value in figures.items()},
-            }
-            runtime.save_grid(images[:64], args.out_dir / f"{name} EMA {decay} {steps}.png")
-            with open(args.out_dir / "trials.csv", "a", newline="") as file:
-                writer = csv.DictWriter(file, row)
-                if file.tell() == 0:
-                    writer.writeheader()
-                writer.writerow(row)
-            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+        milestones = [round(args.minutes * 60 / step_seconds[name])]
+        if args.epochs:
+            milestones = sorted(len(loader) * epochs for epochs in args.epochs)
+        for steps, loss in zip(milestones, train(run, loader, milestones), strict=True):
+            for decay in run.emas:
+                images = draw(run, decay)
+                figures = evaluate.figures((images, *evaluate.judge(classifier, images)), test, train_images)
+                row = {
+                    "candidate": name,
+                    "EMA": decay,
+                    "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
+                    "ms a step": round(step_seconds[name] * 1e3, 1),
+                    "steps": steps,
+                    "minutes": round(steps * step_seconds[name] / 60, 2),
+                    "loss": round(loss, 5),
+                    **{key: round(value, 4) for key, value in figures.items()},
+                }
+                runtime.save_grid(images[:64], args.out_dir / f"{name} EMA {decay} {steps}.png")
+                append(args.out_dir / "trials.csv", row)
+                print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a CSV file."""
+    with open(path, "a", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 if __name__ == "__main__":
