@@ -7,6 +7,7 @@
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.10 python3,$(shell command -v $(name))))
 PY := .venv/bin/python
 DEMO := --dataset synthetic
+SMALL := --num_res_blocks 1 --batch_size 64
 
 .PHONY: demo test handout lint
 .DELETE_ON_ERROR:
@@ -23,11 +24,11 @@ DEMO := --dataset synthetic
 demo: .venv/installed
 	@echo "Training all five stages on synthetic digits, small: under 5 minutes on 2 cores. Pictures: result/demo/"
 	$(PY) train_vae.py $(DEMO) --out_dir result/demo/vae --epochs 5 --lr 1e-3 --kl-weight 0.5
-	$(PY) train_diffusion.py $(DEMO) --out_dir result/demo/diffusion --epochs 3 --lr 2e-4 --batch_size 64 --sample_every 3
+	$(PY) train_diffusion.py $(DEMO) --out_dir result/demo/diffusion --epochs 3 --lr 2e-4 $(SMALL) --sample_every 3
 	$(PY) train_latent_diffusion.py $(DEMO) --out_dir result/demo/latent_diffusion --epochs 12 --lr 3e-4 \
 		--vae_ckpt result/demo/vae/convae_latest.pt --sample_every 6
 	$(PY) train_clip.py $(DEMO) --out_dir result/demo/clip --epochs 3
-	$(PY) train_tiny_sd.py $(DEMO) --out_dir result/demo/tiny_sd --epochs 4 --batch_size 64 \
+	$(PY) train_tiny_sd.py $(DEMO) --out_dir result/demo/tiny_sd --epochs 4 $(SMALL) \
 		--clip_ckpt result/demo/clip/clip_latest.pt
 	@echo "Look at the pictures in result/demo/*/, epoch by epoch; README.md says what they show."
 

@@ -190,7 +190,12 @@ def add_unet_flags(parser: Parser) -> None:
         default=[1, 2, 4, 8],
         help="multiples of them, level by level",
     )
-    add("--num-res-blocks", type=integer(1, 64), default=1, help="residual blocks per level, down and up")
+    add(
+        "--num-res-blocks",
+        type=integers(1, 64, most_items=6),
+        default=[2, 2, 1],
+        help="residual blocks level by level, down and up; the last number holds for all further levels",
+    )
 
 
 def unet_config(args: argparse.Namespace) -> dict[str, Any]:

@@ -229,7 +229,7 @@ BAD_VALUES = {
         "--sample-every": "0 x",
         "--base-channels": "0 12 x 1000000000",
         "--channel-mults": "0 1,x 1,,2 1,1,1,1,1,1,1 1,1000000",
-        "--num-res-blocks": "0 x 1000000",
+        "--num-res-blocks": "0 x 1000000 1,,1",
     },
     "latent_diffusion": {
         "--time-dim": "0 3 x 1000000000",

@@ -38,7 +38,7 @@ def test_learning_rates_follow_the_fan_in():
     model = nn.Sequential(nn.Conv2d(256, 4, 3), nn.Conv2d(64, 4, 3), nn.Conv2d(8, 4, 3), nn.Linear(512, 4))
     rates = {id(p): group["lr"] for group in width_scaled(model, 0.1) for p in group["params"]}
     assert len(rates) == len(list(model.parameters()))
-    assert [rates[id(layer.weight)] for layer in model] == pytest.approx([0.1, 0.4, 1.0, 0.45])
+    assert [rates[id(layer.weight)] for layer in model] == pytest.approx([0.2, 0.8, 1.0, 0.9])
     assert all(rates[id(layer.bias)] == pytest.approx(1.0) for layer in model)
 
 
