@@ -158,7 +158,7 @@ def _lock(folder: Path) -> None:
     global _lock_descriptor
     if _lock_descriptor >= 0:
         os.close(_lock_descriptor)
-    _lock_descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    _lock_descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if fcntl:
             fcntl.lockf(_lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

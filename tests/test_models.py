@@ -12,6 +12,7 @@ from HW3.guidance import GuidedModel
 from HW3.optim import width_scaled
 from HW3.Unet import UNet
 from HW3.vae import ConvVAE, LatentSpace
+from tests.benchmarks.trial_unet import TrialUNet
 
 
 def test_ema_follows_its_recursion():
@@ -140,3 +141,11 @@ def test_clipped_ddim_step_follows_the_noise_of_the_clipped_prediction():
     expected = alpha_bar_prev.sqrt() + (1 - alpha_bar_prev).sqrt() * agreeing
     seen = diffusion.ddim_step(x_t, eps, x0_pred, t, t_prev, eta=0.0)
     assert seen.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_trials_and_package_mean_the_same_network():
+    """The winner of tests/benchmarks/README.md is the UNet that is used."""
+    torch.manual_seed(0)
+    unet, trial = UNet(), TrialUNet(blocks=(2, 2, 1, 1))
+    shapes, trial_shapes = (sorted(map(tuple, (p.shape for p in m.parameters()))) for m in (unet, trial))
+    assert shapes == trial_shapes
