@@ -383,6 +383,19 @@ def test_terminal_that_can_not_show_a_path(tmp_path):
 
 # Signals: one line, exit 128 + number, whole files, within seconds
 
+
+@pytest.fixture(autouse=True)
+def signals_as_in_a_terminal():
+    """Undo what nohup and a shell's background ignore, here and in the processes that are started."""
+    former = {signum: signal.getsignal(signum) for signum in CODES}
+    for signum in CODES:
+        if former[signum] == signal.SIG_IGN:
+            signal.signal(signum, signal.SIG_DFL)
+    yield
+    for signum, handler in former.items():
+        signal.signal(signum, handler)
+
+
 MOMENTS = {
     "training": (EMA, "update"),
     "drawing": (GaussianDiffusion, "sample_ddpm"),

@@ -135,6 +135,7 @@ def test_full_points(grade, tmp_path):
     assert sum(result["score"] for result in results) == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_method(name, grade, tmp_path):
     body, verdict = BROKEN[name]
