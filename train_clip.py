@@ -22,13 +22,14 @@ from HW3 import checkpoint, cli, runtime
 from HW3.clip import TinyCLIP, clip_loss
 from HW3.data import NUM_CLASSES, get_mnist_dataloaders
 from HW3.ema import EMA
+from HW3.run_folder import open_run_folder
 
 
 def parse_args(argv=None):
     parser = cli.Parser(__doc__)
     cli.add_run_flags(parser, data_dir="data", out_dir="result/clip", epochs=10, batch_size=256, lr=1e-3)
     add = parser.add_argument
-    add("--embed-dim", type=cli.integer(1, cli.WIDEST), default=128, help="dimensions of the shared space")
+    add("--embed-dim", type=cli.WIDTH, default=128, help="dimensions of the shared space")
     add("--weight-decay", type=cli.real(0), default=1e-4, help="of AdamW")
     add("--val-split", type=cli.real(0, 1, below=True), default=0.1, help="share of the training images")
     return parser.parse_args(argv)
@@ -72,7 +73,7 @@ def main(argv=None):
     if args.resume:
         saved = checkpoint.load_resumed(latest, "clip", args)
         metrics = checkpoint.restore_training(saved, model, ema, optimizer)
-    folder = runtime.open_run_folder(args.out_dir, "clip", metrics)
+    folder = open_run_folder(args.out_dir, "clip", metrics)
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train

@@ -25,6 +25,7 @@ from HW3.data import get_mnist_dataloaders, to_signed, to_unit
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
 from HW3.optim import width_scaled
+from HW3.run_folder import open_run_folder
 from HW3.Unet import UNet
 
 NUM_SAMPLES = 64
@@ -86,7 +87,7 @@ def main(argv=None):
     if args.resume:
         saved = checkpoint.load_resumed(latest, "diffusion", args)
         metrics = checkpoint.restore_training(saved, model, ema, optimizer)
-    folder = runtime.open_run_folder(args.out_dir, "diffusion", metrics)
+    folder = open_run_folder(args.out_dir, "diffusion", metrics)
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train

@@ -29,6 +29,7 @@ from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
 from HW3.mlp import EpsMLP
 from HW3.optim import width_scaled
+from HW3.run_folder import open_run_folder
 from HW3.vae import LatentSpace
 
 NUM_SAMPLES = 64
@@ -42,14 +43,9 @@ def parse_args(argv=None):
     cli.add_diffusion_flags(parser, ddim_steps=200)
     add = parser.add_argument
     add("--vae-ckpt", type=Path, default=Path("result/vae/convae_latest.pt"), help="checkpoint of the VAE")
-    add("--latent-dim", type=cli.integer(1, cli.WIDEST), help="latent dimensions; the VAE's when not given")
-    add(
-        "--time-dim",
-        type=cli.integer(2, cli.WIDEST, multiple_of=2),
-        default=256,
-        help="width of the time embedding",
-    )
-    add("--hidden-dim", type=cli.integer(1, cli.WIDEST), default=512, help="width of the MLP")
+    add("--latent-dim", type=cli.WIDTH, help="latent dimensions; the VAE's when not given")
+    add("--time-dim", type=cli.EVEN_WIDTH, default=256, help="width of the time embedding")
+    add("--hidden-dim", type=cli.WIDTH, default=512, help="width of the MLP")
     add("--canonicalize", action="store_true", help="flip latents that decode to mostly bright images")
     return cli.parse_diffusion_args(parser, argv)
 
@@ -120,7 +116,7 @@ def main(argv=None):
 
     # Run folder, resume
     metrics = checkpoint.restore_training(saved, model, ema, optimizer) if saved else []
-    folder = runtime.open_run_folder(args.out_dir, "latent_diffusion", metrics)
+    folder = open_run_folder(args.out_dir, "latent_diffusion", metrics)
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train

@@ -34,6 +34,7 @@ from HW3.ema import EMA
 from HW3.guidance import GuidedModel
 from HW3.mlp import EpsMLP
 from HW3.optim import width_scaled
+from HW3.run_folder import open_run_folder
 from HW3.Unet import UNet
 from HW3.vae import LatentSpace
 
@@ -47,7 +48,7 @@ def parse_args(argv=None):
     cli.add_unet_flags(parser)
     add = parser.add_argument
     add("--clip-ckpt", type=Path, default=Path("result/clip/clip_latest.pt"), help="checkpoint of CLIP")
-    add("--embed-dim", type=cli.integer(1, cli.WIDEST), default=128, help="dimensions of CLIP's embeddings")
+    add("--embed-dim", type=cli.WIDTH, default=128, help="dimensions of CLIP's embeddings")
     add("--cond-drop-prob", type=cli.real(0, 1), default=0.1, help="share of labels hidden in training")
     add("--guidance-scale", type=cli.real(0), default=2.0, help="of the grids: 1 plain, 0 unconditional")
     add("--vae-ckpt", type=Path, help="work in the latent space of this VAE, with an MLP")
@@ -141,7 +142,7 @@ def main(argv=None):
 
     # Run folder, resume
     metrics = checkpoint.restore_training(saved, model, ema, optimizer) if saved else []
-    folder = runtime.open_run_folder(args.out_dir, "tiny_sd", metrics)
+    folder = open_run_folder(args.out_dir, "tiny_sd", metrics)
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train

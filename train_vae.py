@@ -24,6 +24,7 @@ import torch
 from HW3 import checkpoint, cli, runtime
 from HW3.data import get_mnist_dataloaders
 from HW3.ema import EMA
+from HW3.run_folder import open_run_folder
 from HW3.vae import ConvVAE, vae_loss
 
 NUM_SAMPLES = 64
@@ -35,7 +36,7 @@ def parse_args(argv=None):
     parser = cli.Parser(__doc__)
     cli.add_run_flags(parser, data_dir="data/MNIST", out_dir="result/vae", epochs=40, batch_size=128, lr=2e-4)
     add = parser.add_argument
-    add("--latent-dim", type=cli.integer(1, cli.WIDEST), default=100, help="latent dimensions")
+    add("--latent-dim", type=cli.WIDTH, default=100, help="latent dimensions")
     add("--kl-weight", type=cli.real(0), default=1.0, help="weight of the KL divergence in the loss")
     add("--loss-type", choices=("mse", "bce"), default="mse", help="reconstruction loss")
     add("--save-recon", action=argparse.BooleanOptionalAction, default=True, help="draw reconstructions")
@@ -100,7 +101,7 @@ def main(argv=None):
     if args.resume:
         saved = checkpoint.load_resumed(latest, "vae", args)
         metrics = checkpoint.restore_training(saved, model, ema, optimizer)
-    folder = runtime.open_run_folder(args.out_dir, "convae", metrics)
+    folder = open_run_folder(args.out_dir, "convae", metrics)
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train

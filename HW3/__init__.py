@@ -10,7 +10,7 @@ Read it in this order, beside the script that trains each part:
 5. `clip`: `TinyCLIP`, images and labels in one space (train_clip.py)
 6. `Unet` again, now with a condition, and `guidance`: tiny Stable Diffusion (train_tiny_sd.py)
 
-What surrounds the training loops and is no machine learning: `cli` (flags), `runtime` (device, seeds,
-folders, grids, progress), `checkpoint` (saving, loading, resuming), `exits` (exit codes, signals) and `ema`
-(averaged weights).
+What surrounds the training loops and is no machine learning: `cli` (flags), `runtime` (device, seeds, grids,
+progress), `run_folder` (where a run writes), `checkpoint` (saving, loading, resuming), `exits` (exit codes,
+signals) and `ema` (averaged weights).
 """

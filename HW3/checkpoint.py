@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from HW3.ema import EMA
 from HW3.exits import RunError, UsageError
-from HW3.runtime import write_whole
+from HW3.run_folder import write_whole
 
 # What reading a damaged archive raises, depending on where the damage is.
 DAMAGE = (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError)

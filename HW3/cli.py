@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 from HW3.diffusion import DiffusionConfig
 from HW3.mnist_files import DATASETS
 
-WIDEST = 65_536  # of a layer; more is a slip of the keyboard, and would end in a lack of memory
-MANY = 1_000_000  # epochs, or images in a batch
+MANY = 1_000_000  # epochs, or images in a batch; more is a slip of the keyboard
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -98,6 +97,10 @@ def _number(kind: type, allowed: Callable, description: str) -> Callable:
         return value
 
     return parse
+
+
+WIDTH = integer(1, 65_536)  # of a layer; more would end in a lack of memory
+EVEN_WIDTH = integer(2, 65_536, multiple_of=2)
 
 
 def add_run_flags(

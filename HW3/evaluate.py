@@ -138,7 +138,8 @@ def load_classifier(folder: Path, dataset: str, loader: DataLoader, device: torc
     print(f"Training the classifier once, for {path}", flush=True)
     model = train_classifier(loader, device, path)
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(path, {"stage": "classifier", "model_state": model.state_dict()})
+    state = {"stage": "classifier", "epoch": CLASSIFIER_EPOCHS, "model_state": model.state_dict()}
+    checkpoint.save(path, state)
     return model
 
 

@@ -21,7 +21,7 @@ import torch
 
 import train_diffusion
 import train_vae
-from HW3 import checkpoint, runtime
+from HW3 import checkpoint, run_folder
 from HW3.diffusion import GaussianDiffusion
 from HW3.ema import EMA
 from HW3.exits import RunError, UsageError
@@ -323,7 +323,7 @@ def test_output_folder_that_can_not_be_written_to_is_wrong_use(tmp_path, capsys,
     def fail(dir):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(dir))  # root may write anywhere
 
-    monkeypatch.setattr(runtime.tempfile, "TemporaryFile", fail)
+    monkeypatch.setattr(run_folder.tempfile, "TemporaryFile", fail)
     assert train("vae", tmp_path) == 2
     assert "Permission denied" in one_line(capsys)
 

@@ -10,13 +10,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "HW3").glob("*.py"))
 SCRIPTS = sorted(ROOT.glob("train_*.py"))
-MAY_PRINT = {"runtime", "exits", "evaluate"}
+MAY_PRINT = {"run_folder", "runtime", "exits", "evaluate"}
 MAY_IMPORT = {  # of the package; a module that is not named here imports nothing of it
-    "runtime": {"exits"},
+    "run_folder": {"exits"},
+    "runtime": {"exits", "run_folder"},
     "data": {"mnist_files", "runtime"},
     "mnist_files": {"exits", "runtime", "synthetic"},
     "mlp": {"Unet"},
-    "checkpoint": {"ema", "exits", "runtime"},
+    "checkpoint": {"ema", "exits", "run_folder"},
     "sample": {"data", "diffusion", "guidance", "mlp", "Unet", "vae"},
     "evaluate": {"checkpoint", "cli", "clip", "data", "exits", "runtime", "sample"},
     "cli": {"diffusion", "mnist_files"},  # to check flags
