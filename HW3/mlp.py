@@ -14,23 +14,20 @@ from HW3.Unet import Embedding
 
 
 class MLPBlock(nn.Module):
-    """Add to h what two layers make of it, scaled and shifted by the embedding.
+    """Add to h what two layers make of it, scaled and shifted by what the embedding says.
 
     Args:
         hidden_dim: width of h.
-        embedding_dim: width E of the embedding.
     """
 
-    def __init__(self, hidden_dim: int, embedding_dim: int) -> None:
+    def __init__(self, hidden_dim: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(hidden_dim)
-        self.scale_shift = nn.Linear(embedding_dim, 2 * hidden_dim)
         self.linear1 = nn.Linear(hidden_dim, hidden_dim)
         self.linear2 = nn.Linear(hidden_dim, hidden_dim)
 
-    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """Map h (B, hidden_dim) and embedding (B, E) to (B, hidden_dim)."""
-        scale, shift = self.scale_shift(F.silu(embedding)).chunk(2, dim=1)
+    def forward(self, h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """Map h, scale and shift, all (B, hidden_dim), to (B, hidden_dim)."""
         return h + self.linear2(F.silu(self.linear1(self.norm(h) * (1 + scale) + shift)))
 
 
@@ -54,7 +51,7 @@ class EpsMLP(nn.Module):
         time_dim: int = 256,
         hidden_dim: int = 512,
         cond_dim: int | None = None,
-        num_blocks: int = 3,
+        num_blocks: int = 2,
     ) -> None:
         super().__init__()
         for name, value in (
@@ -66,8 +63,9 @@ class EpsMLP(nn.Module):
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self.embedding = Embedding(time_dim, cond_dim)
         self.gate = nn.Linear(time_dim, latent_dim)
+        self.scale_shift = nn.Linear(time_dim, 2 * hidden_dim)
         self.stem = nn.Linear(latent_dim, hidden_dim)
-        self.blocks = nn.ModuleList(MLPBlock(hidden_dim, time_dim) for _ in range(num_blocks))
+        self.blocks = nn.ModuleList(MLPBlock(hidden_dim) for _ in range(num_blocks))
         self.norm = nn.LayerNorm(hidden_dim)
         self.head = nn.Linear(hidden_dim, latent_dim)
 
@@ -87,8 +85,9 @@ class EpsMLP(nn.Module):
         """
         embedding = self.embedding(t, cond)
         z = x.flatten(1)  # (B, D, 1, 1) -> (B, D)
+        scale, shift = self.scale_shift(F.silu(embedding)).chunk(2, dim=1)  # (B, E) -> 2 x (B, hidden_dim)
         h = self.stem(z)
         for block in self.blocks:
-            h = block(h, embedding)
+            h = block(h, scale, shift)
         eps_pred = self.gate(embedding) * z + self.head(F.silu(self.norm(h)))
         return eps_pred.view_as(x)
