@@ -86,6 +86,14 @@ def integers(least: int, most: int, most_items: int) -> Callable[[str], list[int
     return parse
 
 
+def png_path(text: str) -> Path:
+    """Return the path of a picture, a type for argparse."""
+    path = Path(text)
+    if path.suffix.lower() != ".png" or path.is_dir():
+        raise argparse.ArgumentTypeError(f"must be a file that ends in .png, got {text!r}")
+    return path
+
+
 def _number(kind: type, allowed: Callable, description: str) -> Callable:
     def parse(text: str):
         try:
@@ -199,6 +207,20 @@ def add_unet_flags(parser: Parser) -> None:
         default=[2, 2, 1],
         help="residual blocks level by level, down and up; the last number holds for all further levels",
     )
+
+
+def add_drawing_flags(parser: Parser, *, n: int | None, least: int, most: int, precision: str) -> None:
+    """Add the flags of the commands that draw from a checkpoint."""
+    add = parser.add_argument
+    add("--n", type=integer(least, most), default=n, help="digits to draw")
+    add("--sampler", choices=("ddim", "ddpm"), default="ddim", help="how to draw")
+    add("--steps", type=integer(1), help="of DDIM; 50, or all the model's timesteps if fewer, when not given")
+    add("--eta", type=real(0, 1), default=0.0, help="of DDIM: 0 no noise, 1 as much as DDPM's")
+    add("--guidance-scale", type=real(0), default=2.0, help="of tiny SD: 1 plain, 0 unconditional")
+    add("--seed", type=integer(0, 2**32 - 1), default=42, help="of the drawing")
+    add("--data-dir", type=Path, default=Path("data"), help="folder of the data set, or its parent")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to draw")
+    add("--precision", choices=("auto", "fp32", "bf16"), default=precision, help="of the drawing")
 
 
 def unet_config(args: argparse.Namespace) -> dict[str, Any]:

@@ -12,6 +12,8 @@ one wrong.
 """
 
 import math
+import re
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,9 @@ from torch import Tensor, nn
 
 INITIAL_TEMPERATURE = 0.07
 MAX_LOGIT_SCALE = math.log(100)
+FILLERS = set(
+    "a an and drawing digit digits handwritten image letter number numbers of photo picture the".split()
+)
 
 
 class ImageEncoder(nn.Module):
@@ -139,3 +144,45 @@ def clip_loss(logits: Tensor, labels: Tensor) -> Tensor:
     log_likelihood = (positives * logits.log_softmax(dim=0)).sum(dim=0) / counts.clamp(min=1)  # (K,)
     label_loss = torch.where(present, -log_likelihood - counts.clamp(min=1).log(), 0).sum() / present.sum()
     return (image_loss + label_loss) / 2
+
+
+def prompt_to_labels(prompt: str, names: Sequence[str]) -> list[int]:
+    """Return the labels that a prompt asks for, in order; the tokenizer of this CLIP.
+
+    Understood are numerals ("31415", "3 1 4"), the names of the classes, and words that name nothing ("a
+    photo of the digit four"). Case and punctuation do not matter.
+
+    Args:
+        prompt: the text.
+        names: of the classes, in the order of their labels; alternatives are parted by "/".
+
+    Returns:
+        Labels, at least one.
+
+    Raises:
+        ValueError: if a word is unknown, or none names a class; the message says what is understood.
+    """
+
+    def words(text: str) -> list[str]:
+        return re.findall(r"[^\W_]+", text.lower())
+
+    labels_of = {tuple(words(name)): label for label, both in enumerate(names) for name in both.split("/")}
+    labels_of |= {(str(label),): label for label in range(len(names))}
+    left, labels, unknown = words(prompt), [], []
+    while left:
+        # The longest name first: "ankle boot" is one class, whatever "boot" may be.
+        known = [name for name in labels_of if tuple(left[: len(name)]) == name]
+        if known:
+            name = max(known, key=len)
+            labels.append(labels_of[name])
+            left = left[len(name) :]
+        elif re.fullmatch("[0-9]{2,}", left[0]):
+            left[:1] = left[0]  # "31" -> "3", "1"
+        else:
+            word = left.pop(0)
+            if word not in FILLERS:
+                unknown.append(word)
+    if unknown or not labels:
+        problem = f"{', '.join(map(repr, unknown))} not understood" if unknown else "names no class"
+        raise ValueError(f"prompt {prompt!r}: {problem}; say {', '.join(names)}, or numerals such as 31415")
+    return labels

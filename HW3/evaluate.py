@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 from HW3 import checkpoint, cli, runtime
 from HW3.clip import conv_block
 from HW3.data import NUM_CLASSES, get_mnist_dataloaders
-from HW3.sample import DRAWING_STAGES, Sampling, restore
+from HW3.drawing import DRAWING_STAGES, Sampling, load, restore
 
 SURE = 0.9  # the classifier is sure of a digit above this probability
 CLASSIFIER_EPOCHS = 3
@@ -187,16 +187,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, help="of any stage that draws")
-    add("--n", type=cli.integer(100, 10000), default=2000, help="digits to draw")
-    add("--sampler", choices=("ddim", "ddpm"), default="ddim", help="how to draw")
-    add("--steps", type=cli.integer(1), default=50, help="of DDIM")
-    add("--eta", type=cli.real(0, 1), default=0.0, help="of DDIM")
-    add("--guidance-scale", type=cli.real(0), default=2.0, help="of tiny SD")
-    add("--data-dir", type=Path, default=Path("data"), help="folder of the data set, or its parent")
     add("--cache-dir", type=Path, default=Path("result/evaluate"), help="where the classifier is kept")
-    add("--seed", type=cli.integer(0, 2**32 - 1), default=42, help="of the drawing")
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to draw")
-    add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of the drawing")
+    cli.add_drawing_flags(parser, n=2000, least=100, most=10000, precision="auto")
     return parser.parse_args(argv)
 
 
@@ -205,17 +197,14 @@ def main(argv: list[str] | None = None) -> None:
     """Draw, judge, print."""
     args = parse_args(argv)
     device = runtime.pick_device(args.device)
-    saved = checkpoint.load(args.checkpoint, *DRAWING_STAGES)
-    timesteps = saved.get("diffusion_config", {}).get("timesteps", args.steps)
-    if args.sampler == "ddim" and args.steps > timesteps:
-        raise exits.UsageError(f"--steps {args.steps}: {args.checkpoint} has only {timesteps} timesteps")
+    sampling = Sampling(args.sampler, args.steps, args.eta, args.guidance_scale)
+    saved, sampling = load(args.checkpoint, sampling, *DRAWING_STAGES)
     dataset = saved["args"]["dataset"]
     train_loader, _, test_loader = get_mnist_dataloaders(args.data_dir, dataset=dataset, device=device)
     classifier = load_classifier(args.cache_dir, dataset, train_loader, device)
 
     start = time.perf_counter()
     labels = torch.arange(args.n) % NUM_CLASSES
-    sampling = Sampling(args.sampler, args.steps, args.eta, args.guidance_scale)
     draw = restore(saved, sampling, device)
     generator = runtime.seeded_generator(args.seed, "evaluate")
     with runtime.autocast(device, args.precision):

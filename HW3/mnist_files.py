@@ -66,6 +66,13 @@ def load_images(
     return images, labels
 
 
+def class_names(dataset: str) -> list[str]:
+    """Return the names of the ten classes, in the order of their labels; alternatives are parted by "/"."""
+    datasets = import_torchvision("torchvision.datasets")
+    names = getattr(datasets, DATASETS[dataset] or "MNIST").classes
+    return [name.split(" - ")[-1] for name in names]  # "7 - seven" -> "seven"
+
+
 def raw_folder(data_dir: str | os.PathLike, dataset: str) -> Path:
     """Return the folder of the four files: ROOT/MNIST/raw, whether data_dir names ROOT or ROOT/MNIST."""
     root = Path(data_dir).expanduser().absolute()

@@ -1,88 +1,186 @@
-"""Draw from what the scripts trained: rebuild a model from its checkpoint alone, and sample it."""
+"""Draw digits from a checkpoint of any script, rebuilt from the checkpoint alone.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+    python -m HW3.sample result/diffusion/diffusion_latest.pt --sampler ddpm --gif
+    python -m HW3.sample result/tiny_sd/tiny_sd_latest.pt --prompt "seven three nine" --strip
+    python -m HW3.sample result/clip/clip_latest.pt              # test digits with what CLIP calls them
+
+Noise is drawn on the CPU and the networks run in fp32, so the same seed gives the same digits on every
+device, up to rounding.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
 from typing import Any
+
+from HW3 import exits
+
+if __name__ == "__main__":
+    exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
 
 import torch
 from torch import Tensor
 
-from HW3.data import to_unit
-from HW3.diffusion import DiffusionConfig, GaussianDiffusion
-from HW3.guidance import GuidedModel
-from HW3.mlp import EpsMLP
-from HW3.Unet import UNet
-from HW3.vae import ConvVAE, LatentSpace
+from HW3 import cli, pictures, runtime
+from HW3.clip import TinyCLIP, prompt_to_labels
+from HW3.data import NUM_CLASSES, get_mnist_dataloaders
+from HW3.drawing import DRAWING_STAGES, Sampling, load, restore
+from HW3.mnist_files import class_names
 
-DRAWING_STAGES = ("vae", "diffusion", "latent_diffusion", "tiny_sd")
+NUM_FRAMES, NUM_STRIP = 40, 10  # steps that an animation and a strip show
+STRIP_IMAGES = 4
+BOARD_IMAGES, BOARD_MISTAKES = 50, 30
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How to draw.
+class Trace:
+    """Watch a sampler, and keep the steps that an animation or a strip shows.
 
     Args:
-        sampler: `ddpm` or `ddim`.
-        steps: of DDIM, 1 to T.
-        eta: of DDIM, in [0, 1].
-        guidance_scale: of tiny SD.
+        steps: number of steps that the sampler takes.
     """
 
-    sampler: str = "ddim"
-    steps: int = 50
-    eta: float = 0.0
-    guidance_scale: float = 2.0
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+        self.shown = {round(i * steps / NUM_FRAMES) for i in range(1, NUM_FRAMES + 1)}
+        self.frames: list[tuple[int, Tensor, Tensor]] = []
+
+    def __call__(self, t: int, x_t: Tensor, x0_pred: Tensor) -> None:
+        """Keep this step, if it is one of those to show."""
+        if self.left in self.shown:
+            self.frames.append((t, x_t.cpu(), x0_pred.cpu()))
+        self.left -= 1
+
+    def save_animation(self, images: Tensor, path: Path, columns: int) -> None:
+        """Write a GIF in which noise becomes the images (B, 1, 32, 32)."""
+        stages = [x_t for _, x_t, _ in self.frames] + [images]
+        pictures.save_animation([pictures.board(stage, columns).convert("L") for stage in stages], path)
+
+    def save_strip(self, images: Tensor, path: Path) -> None:
+        """Write a PNG of the first images with x_t and x0_pred, step by step."""
+        last = len(self.frames) - 1
+        chosen = [self.frames[round(i * last / (NUM_STRIP - 1))] for i in range(NUM_STRIP)]
+        chosen = [frame for i, frame in enumerate(chosen) if frame not in chosen[:i]]
+        tiles, rows = [], []
+        for i in range(min(len(images), STRIP_IMAGES)):
+            for row, kind in ((1, "x_t"), (2, "x0_pred")):
+                tiles += [frame[row][i] for frame in chosen] + [images[i].cpu()]
+                rows.append(kind)
+        columns = [f"t = {t}" for t, _, _ in chosen] + ["drawn"]
+        pictures.save(pictures.board(torch.stack(tiles), len(columns), rows=rows, columns=columns), path)
 
 
-Draw = Callable[[Tensor, torch.Generator], Tensor]  # labels int64 (B,), noise source -> images (B, 1, 32, 32)
-
-
-def restore(saved: dict[str, Any], sampling: Sampling, device: torch.device) -> Draw:
-    """Rebuild the model of a checkpoint and return the function that draws from it.
-
-    Args:
-        saved: a checkpoint of one of DRAWING_STAGES.
-        sampling: how to draw.
-        device: where to draw.
+@torch.inference_mode()
+def draw_clip_board(saved: dict[str, Any], args: argparse.Namespace, device: torch.device) -> str:
+    """Draw test images with the labels that CLIP finds nearest, its mistakes, and the confusion matrix.
 
     Returns:
-        draw(labels, generator) -> images (B, 1, 32, 32) in [0, 1]: labels int64 (B,), which only tiny SD
-        follows; a CPU generator, so that a seed draws the same digits on every device up to rounding.
+        The accuracy, in words.
     """
-    if saved["stage"] == "vae":
-        vae = ConvVAE(**saved["model_config"])
-        vae.load_state_dict(saved["model_state"])
-        vae = vae.to(device).eval()
-
-        def draw_prior(labels: Tensor, generator: torch.Generator) -> Tensor:
-            z = torch.randn(len(labels), vae.latent_dim, generator=generator)
-            return vae.decode(z.to(device)).detach()
-
-        return draw_prior
-
-    if "vae" in saved:
-        canonicalize = saved["args"].get("canonicalize", False)
-        decode = LatentSpace.restore(saved["vae"], canonicalize=canonicalize).to(device).decode
-        model = EpsMLP(**saved["model_config"])
-    else:
-        decode = to_unit
-        model = UNet(**saved["model_config"])
+    model = TinyCLIP(**saved["model_config"])
     model.load_state_dict(saved["model_state"])
     model = model.to(device).eval()
-    embeddings = saved.get("class_embeddings")
-    if embeddings is not None:
-        embeddings = embeddings.to(device)
-        model = GuidedModel(model, torch.zeros_like(embeddings[0]), sampling.guidance_scale)
-    diffusion = GaussianDiffusion(model, DiffusionConfig(**saved["diffusion_config"])).to(device)
+    dataset = saved["args"]["dataset"]
+    _, _, loader = get_mnist_dataloaders(args.data_dir, 500, dataset=dataset, device=device)
+    images, labels = loader.dataset[torch.arange(len(loader.dataset))]
+    predictions = torch.cat([model.predict(part) for part in images.split(500)])
+    images, labels, predictions = images.cpu(), labels.cpu(), predictions.cpu()
+    wrong = (predictions != labels).nonzero()[:, 0]
 
-    def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
-        cond = None if embeddings is None else embeddings[labels.to(device)]
-        if sampling.sampler == "ddpm":
-            samples = diffusion.sample_ddpm(len(labels), device, cond, generator=generator)
-        else:
-            samples = diffusion.sample_ddim(
-                len(labels), device, sampling.steps, sampling.eta, cond, generator=generator
-            )
-        return decode(samples)
+    def labelled(indices: Tensor) -> pictures.Image.Image:
+        pairs = zip(predictions[indices].tolist(), labels[indices].tolist(), strict=True)
+        captions = [
+            (f"{seen}", pictures.INK) if seen == label else (f"{seen}, is {label}", pictures.WRONG)
+            for seen, label in pairs
+        ]
+        return pictures.board(images[indices], 10, captions=captions)
 
-    return draw
+    counts = torch.zeros(NUM_CLASSES, NUM_CLASSES, dtype=torch.long)
+    counts.index_put_((labels, predictions), torch.tensor(1), accumulate=True)
+    accuracy = f"{1 - len(wrong) / len(labels):.2%} of {len(labels):,} test images are right"
+    names = [f"{name}  {label}" for label, name in enumerate(class_names(dataset))]
+    first = torch.arange(min(args.n or BOARD_IMAGES, len(labels)))
+    parts = [(f"The first {len(first)} test images, and the label nearest to each", labelled(first))]
+    if len(wrong):
+        shown = wrong[:BOARD_MISTAKES]
+        parts.append((f"Mistakes, {len(shown)} of {len(wrong)}", labelled(shown)))
+    matrix = pictures.confusion_matrix(counts, names)
+    columns = [
+        pictures.stack(parts),
+        pictures.stack([(f"Row: right class; column: nearest. {accuracy}", matrix)]),
+    ]
+    pictures.save(pictures.stack([("", column) for column in columns], beside=True), args.out)
+    return accuracy
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Return the flags."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="of any stage")
+    add("--out", type=cli.png_path, help="the picture; result/sample/STAGE.png when not given")
+    add("--prompt", help='what tiny SD shall draw: 31415, or "seven three nine"; repeated up to --n')
+    add("--gif", action="store_true", help="also write the denoising as an animation")
+    add("--strip", action="store_true", help="also write x_t and the prediction of x0 over the steps")
+    cli.add_drawing_flags(parser, n=None, least=1, most=1000, precision="fp32")
+    return parser.parse_args(argv)
+
+
+def choose_labels(saved: dict[str, Any], prompt: str | None, n: int | None) -> tuple[Tensor, int]:
+    """Return the labels int64 (n,) to draw and the number of columns of their picture.
+
+    Raises:
+        UsageError: if the prompt is not understood.
+    """
+    if prompt is None:
+        columns = 10 if saved["stage"] == "tiny_sd" else 8
+        return torch.arange(n or 8 * columns) % NUM_CLASSES, columns
+    try:
+        wanted = prompt_to_labels(prompt, class_names(saved["args"]["dataset"]))
+    except ValueError as error:
+        raise exits.UsageError(f"--{error}") from error
+    labels = torch.tensor(wanted).repeat(-(-(n or len(wanted)) // len(wanted)))[: n or len(wanted)]
+    return labels, min(len(wanted), 16)
+
+
+@exits.exit_codes
+def main(argv: list[str] | None = None) -> None:
+    """Draw, and say where the picture is."""
+    args = parse_args(argv)
+    device = runtime.pick_device(args.device)
+    sampling = Sampling(args.sampler, args.steps, args.eta, args.guidance_scale)
+    saved, sampling = load(args.checkpoint, sampling, *DRAWING_STAGES, "clip")
+    stage = saved["stage"]
+    if args.prompt is not None and stage != "tiny_sd":
+        raise exits.UsageError(f"--prompt: only tiny SD can be told what to draw; this is {stage}")
+    for name in ("gif", "strip"):
+        if getattr(args, name) and stage in ("vae", "clip"):
+            raise exits.UsageError(f"--{name}: {stage} takes no steps that could be shown")
+    args.out = args.out or Path(f"result/sample/{stage}.png")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    if stage == "clip":
+        print(f"{args.out}: {draw_clip_board(saved, args, device)}")
+        return
+
+    labels, columns = choose_labels(saved, args.prompt, args.n)
+    draw = restore(saved, sampling, device)
+    trace = None
+    if args.gif or args.strip:
+        trace = Trace(sampling.steps if args.sampler == "ddim" else saved["diffusion_config"]["timesteps"])
+    with runtime.autocast(device, args.precision):
+        images = draw(labels, runtime.seeded_generator(args.seed, "sample"), trace)
+    runtime.save_grid(images, args.out, columns)
+    written = [args.out]
+    if args.gif:
+        written.append(args.out.with_suffix(".gif"))
+        trace.save_animation(images, written[-1], columns)
+    if args.strip:
+        written.append(args.out.with_stem(f"{args.out.stem}_strip"))
+        trace.save_strip(images, written[-1])
+    seconds = time.perf_counter() - start
+    print(f"{len(labels)} digits in {seconds:.1f} s: {', '.join(map(str, written))}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

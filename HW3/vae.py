@@ -97,6 +97,13 @@ class ConvVAE(nn.Module):
         return torch.where(flipped.view(-1, *[1] * (z.dim() - 1)), -z, z)
 
 
+def restore_vae(saved: dict[str, Any]) -> ConvVAE:
+    """Rebuild the VAE of a checkpoint, in evaluation, on the CPU."""
+    vae = ConvVAE(**saved["model_config"])
+    vae.load_state_dict(saved["model_state"])
+    return vae.eval()
+
+
 class LatentSpace(nn.Module):
     """The latents of a frozen VAE as data for diffusion: centred and scaled by the data set's statistics.
 
@@ -118,9 +125,7 @@ class LatentSpace(nn.Module):
     @classmethod
     def restore(cls, saved: dict[str, Any], *, canonicalize: bool = False) -> "LatentSpace":
         """Rebuild the space from what `state` returned, or an unfitted one from a checkpoint of the VAE."""
-        vae = ConvVAE(**saved["model_config"])
-        vae.load_state_dict(saved["model_state"])
-        space = cls(vae, canonicalize=canonicalize)
+        space = cls(restore_vae(saved), canonicalize=canonicalize)
         if "mean" in saved:
             space.mean, space.std = saved["mean"], saved["std"]
         return space

@@ -10,16 +10,21 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "HW3").glob("*.py"))
 SCRIPTS = sorted(ROOT.glob("train_*.py"))
-MAY_PRINT = {"run_folder", "runtime", "exits", "evaluate"}
+COMMANDS = {"sample", "explain", "evaluate", "gallery"}  # python -m HW3.NAME
+MAY_PRINT = {"run_folder", "runtime", "exits"} | COMMANDS
 MAY_IMPORT = {  # of the package; a module that is not named here imports nothing of it
     "run_folder": {"exits"},
-    "runtime": {"exits", "run_folder"},
+    "gallery": {"cli", "exits", "run_folder"},
+    "runtime": {"exits", "gallery", "run_folder"},
+    "pictures": {"run_folder"},
     "data": {"mnist_files", "runtime"},
     "mnist_files": {"exits", "runtime", "synthetic"},
     "mlp": {"Unet"},
     "checkpoint": {"ema", "exits", "run_folder"},
-    "sample": {"data", "diffusion", "guidance", "mlp", "Unet", "vae"},
-    "evaluate": {"checkpoint", "cli", "clip", "data", "exits", "runtime", "sample"},
+    "drawing": {"checkpoint", "data", "diffusion", "exits", "guidance", "mlp", "Unet", "vae"},
+    "sample": {"cli", "clip", "data", "drawing", "exits", "mnist_files", "pictures", "runtime"},
+    "evaluate": {"checkpoint", "cli", "clip", "data", "drawing", "exits", "runtime"},
+    "explain": {"checkpoint", "cli", "data", "drawing", "evaluate", "exits", "pictures", "runtime", "vae"},
     "cli": {"diffusion", "mnist_files"},  # to check flags
 }
 RUN_TIME_PACKAGES = {"torch", "torchvision", "numpy", "PIL", "tqdm"}
@@ -44,7 +49,7 @@ def test_module_imports_only_what_it_may_know(path):
         assert not imports(path)
     if path.stem == "exits":  # it must be there before what takes long to load
         assert imports(path) <= set(sys.stdlib_module_names) | {"collections.abc"}
-    if path.stem not in ("cli", "runtime", "checkpoint", "evaluate"):
+    if path.stem not in {"cli", "runtime", "checkpoint", "expected"} | COMMANDS:
         assert "argparse" not in imports(path)
 
 

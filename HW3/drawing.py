@@ -1,0 +1,120 @@
+"""Draw from what the scripts trained: rebuild a model from its checkpoint alone, and sample it.
+
+Noise is drawn on the CPU, so a seed gives the same digits on every device, up to rounding.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from HW3 import checkpoint
+from HW3.data import to_unit
+from HW3.diffusion import DiffusionConfig, GaussianDiffusion
+from HW3.exits import UsageError
+from HW3.guidance import GuidedModel
+from HW3.mlp import EpsMLP
+from HW3.Unet import UNet
+from HW3.vae import LatentSpace, restore_vae
+
+DRAWING_STAGES = ("vae", "diffusion", "latent_diffusion", "tiny_sd")
+DEFAULT_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to draw.
+
+    Args:
+        sampler: `ddpm` or `ddim`.
+        steps: of DDIM, 1 to T; `load` makes None 50, or T if that is less.
+        eta: of DDIM, in [0, 1].
+        guidance_scale: of tiny SD.
+    """
+
+    sampler: str = "ddim"
+    steps: int | None = None
+    eta: float = 0.0
+    guidance_scale: float = 2.0
+
+
+# What watches a sampler: gets the step t, x_t and x0_pred, as images (B, 1, 32, 32) in [0, 1].
+Watch = Callable[[int, Tensor, Tensor], None]
+# (labels int64 (B,), source of noise, optionally who watches) -> images (B, 1, 32, 32) in [0, 1]
+Draw = Callable[..., Tensor]
+
+
+def load(path: Path, sampling: Sampling, *stages: str) -> tuple[dict[str, Any], Sampling]:
+    """Read a checkpoint of one of the stages, and settle the number of DDIM's steps.
+
+    Raises:
+        UsageError: if the file is unsuitable, or has fewer timesteps than asked for.
+    """
+    saved = checkpoint.load(path, *stages)
+    timesteps = saved.get("diffusion_config", {}).get("timesteps", DEFAULT_STEPS)
+    steps = min(DEFAULT_STEPS, timesteps) if sampling.steps is None else sampling.steps
+    if sampling.sampler == "ddim" and steps > timesteps:
+        raise UsageError(f"--steps {steps}: {path} has only {timesteps} timesteps")
+    return saved, replace(sampling, steps=steps)
+
+
+def restore(saved: dict[str, Any], sampling: Sampling, device: torch.device) -> Draw:
+    """Rebuild the model of a checkpoint and return the function that draws from it.
+
+    Args:
+        saved: a checkpoint of one of DRAWING_STAGES.
+        sampling: how to draw.
+        device: where to draw.
+
+    Returns:
+        draw(labels, generator, watch=None) -> images (B, 1, 32, 32) in [0, 1]: labels int64 (B,), which only
+        tiny SD follows; a CPU generator, so that a seed draws the same digits on every device up to rounding;
+        watch, if given, is called with t, x_t and x0_pred at every step.
+    """
+    if saved["stage"] == "vae":
+        vae = restore_vae(saved).to(device)
+
+        def draw_prior(labels: Tensor, generator: torch.Generator, watch: Watch | None = None) -> Tensor:
+            z = torch.randn(len(labels), vae.latent_dim, generator=generator)
+            return vae.decode(z.to(device)).detach()
+
+        return draw_prior
+
+    if "vae" in saved:
+        canonicalize = saved["args"].get("canonicalize", False)
+        decode = LatentSpace.restore(saved["vae"], canonicalize=canonicalize).to(device).decode
+        model = EpsMLP(**saved["model_config"])
+    else:
+        decode = to_unit
+        model = UNet(**saved["model_config"])
+    model.load_state_dict(saved["model_state"])
+    model = model.to(device).eval()
+    embeddings = saved.get("class_embeddings")
+    if embeddings is not None:
+        embeddings = embeddings.to(device)
+        model = GuidedModel(model, torch.zeros_like(embeddings[0]), sampling.guidance_scale)
+    diffusion = GaussianDiffusion(model, DiffusionConfig(**saved["diffusion_config"])).to(device)
+
+    def draw(labels: Tensor, generator: torch.Generator, watch: Watch | None = None) -> Tensor:
+        def show(module, inputs, eps_pred) -> None:
+            x_t, t = inputs[:2]
+            watch(int(t[0]), decode(x_t), decode(diffusion.predict_x0(x_t, t, eps_pred.float())))
+
+        cond = None if embeddings is None else embeddings[labels.to(device)]
+        hook = model.register_forward_hook(show) if watch else None
+        try:
+            if sampling.sampler == "ddpm":
+                samples = diffusion.sample_ddpm(len(labels), device, cond, generator=generator)
+            else:
+                samples = diffusion.sample_ddim(
+                    len(labels), device, sampling.steps, sampling.eta, cond, generator=generator
+                )
+        finally:
+            if hook:
+                hook.remove()
+        return decode(samples)
+
+    return draw
