@@ -1,0 +1,201 @@
+"""Draw a picture that explains what a model has learned, from its checkpoint.
+
+    python -m HW3.explain walk result/vae/convae_latest.pt
+    python -m HW3.explain traverse result/vae/convae_latest.pt
+    python -m HW3.explain kl result/vae_0.1 result/vae result/vae_2
+    python -m HW3.explain steps result/diffusion/diffusion_latest.pt
+    python -m HW3.explain guidance result/tiny_sd/tiny_sd_latest.pt
+
+walk: from digit to digit through the VAE's latent space, along great circles. traverse: the VAE's most active
+dimensions, one at a time. kl: the same digits and prior samples through several VAEs, whose KL weights
+differ. steps: DDIM with few and many steps, and DDPM, from one start noise. guidance: tiny SD with growing
+guidance scales, and the share of its digits that are what was asked for, by the classifier of HW3.evaluate.
+
+Papers: Shoemake 1985 (slerp) and White 2016, "Sampling Generative Networks", which walks along great circles
+because Gaussian latents of many dimensions lie near a sphere.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+from HW3 import exits
+
+if __name__ == "__main__":
+    exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from HW3 import checkpoint, cli, pictures, runtime
+from HW3.data import NUM_CLASSES, get_mnist_dataloaders
+from HW3.drawing import Sampling, restore
+from HW3.evaluate import judge, load_classifier
+from HW3.vae import ConvVAE, restore_vae
+
+WALK_STEPS = 10
+TRAVERSED, TRAVERSE_REACH, TRAVERSE_STEPS = 8, 3.0, 11
+ACTIVE = 0.1  # nats of KL divergence above which a latent dimension is in use
+DDIM_STEPS = (5, 10, 20, 50, 200)
+GUIDANCE_STEPS = 50  # of DDIM
+GUIDANCE_SCALES = (0.0, 1.0, 2.0, 3.0, 5.0, 7.0)
+
+
+def test_set(saved: dict, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
+    """Return the test images (N, 1, 32, 32) and labels (N,) of the data set that a checkpoint stems from."""
+    _, _, loader = get_mnist_dataloaders(args.data_dir, dataset=saved["args"]["dataset"])
+    return loader.dataset[torch.arange(len(loader.dataset))]
+
+
+def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
+    """Go a share of the way from a to b along a great circle, and evenly between their lengths.
+
+    slerp(a, b; s) = sin((1 - s) omega) / sin(omega) a + sin(s omega) / sin(omega) b, for unit vectors at the
+    angle omega; Shoemake, section 3.3.
+
+    Args:
+        a, b: vectors (D,), not 0, that do not point in opposite directions.
+        share: s, in [0, 1].
+    """
+    unit_a, unit_b = a / a.norm(), b / b.norm()
+    omega = torch.acos((unit_a @ unit_b).clamp(-1, 1))
+    if omega < 1e-4:  # sin(omega) vanishes, and the circle is as good as straight
+        return a + share * (b - a)
+    direction = (((1 - share) * omega).sin() * unit_a + (share * omega).sin() * unit_b) / omega.sin()
+    return direction * (a.norm() + share * (b.norm() - a.norm()))
+
+
+def kl_per_dimension(vae: ConvVAE, images: Tensor) -> Tensor:
+    """Return the KL divergence of q(z|x) from the prior in each dimension (D,), in nats, mean over images."""
+    mu, logvar = (torch.cat(parts) for parts in zip(*map(vae.encode, images.split(500)), strict=True))
+    return -0.5 * (1 + logvar - mu.square() - logvar.exp()).mean(dim=0)
+
+
+@torch.inference_mode()
+def draw_walk(saved: dict, args: argparse.Namespace) -> Image.Image:
+    """Walk from one test image of each class to one of the next."""
+    vae = restore_vae(saved)
+    images, labels = test_set(saved, args)
+    firsts = torch.stack([images[labels == label][0] for label in range(NUM_CLASSES)])
+    z, _ = vae.encode(firsts)
+    shares = torch.linspace(0, 1, WALK_STEPS).tolist()
+    path = torch.stack([slerp(a, b, share) for a, b in pairwise(z) for share in shares])
+    rows = [f"{label} to {label + 1}" for label in range(NUM_CLASSES - 1)]
+    return pictures.board(vae.decode(path), WALK_STEPS, rows=rows, columns=[f"{s:.0%}" for s in shares])
+
+
+@torch.inference_mode()
+def draw_traverse(saved: dict, args: argparse.Namespace) -> Image.Image:
+    """Change a test image's latent in one dimension at a time: those with the largest KL divergence."""
+    vae = restore_vae(saved)
+    images, _ = test_set(saved, args)
+    kl = kl_per_dimension(vae, images)
+    generator = runtime.seeded_generator(args.seed, "explain")
+    chosen = torch.randint(len(images), (1,), generator=generator)
+    dimensions = kl.argsort(descending=True)[:TRAVERSED].tolist()
+    values = torch.linspace(-TRAVERSE_REACH, TRAVERSE_REACH, TRAVERSE_STEPS)
+    z = vae.encode(images[chosen])[0].repeat(len(dimensions), TRAVERSE_STEPS, 1)  # (rows, steps, D)
+    for row, dimension in enumerate(dimensions):
+        z[row, :, dimension] = values
+    rows = [f"z[{dimension}], KL {kl[dimension]:.2f}" for dimension in dimensions]
+    columns = [f"{round(value, 1) + 0.0:+}" for value in values.tolist()]
+    return pictures.board(vae.decode(z.flatten(0, 1)), TRAVERSE_STEPS, rows=rows, columns=columns)
+
+
+@torch.inference_mode()
+def draw_kl(*saved: dict, args: argparse.Namespace) -> Image.Image:
+    """Put reconstructions and prior samples of several VAEs beside one another."""
+    images, _ = test_set(saved[0], args)
+    shown = images[:24]
+    columns = [pictures.stack([("test images", pictures.board(shown, 6))])]
+    for each in saved:
+        vae = restore_vae(each)
+        kl = kl_per_dimension(vae, images)
+        recon = torch.cat([vae.decode(vae.encode(part)[0]) for part in images.split(500)])
+        error = (recon - images).square().sum(dim=(1, 2, 3)).mean()
+        z = torch.randn(30, vae.latent_dim, generator=runtime.seeded_generator(args.seed, "explain"))
+        numbers = f"squared error {error:.1f}, KL {kl.sum():.1f}, {(kl > ACTIVE).sum()} active"
+        title = f"KL weight {each['args']['kl_weight']:g}: {numbers}"
+        parts = [(title, pictures.board(recon[: len(shown)], 6)), ("prior", pictures.board(vae.decode(z), 6))]
+        columns.append(pictures.stack(parts))
+    return pictures.stack([("", column) for column in columns], beside=True)
+
+
+def draw_steps(saved: dict, args: argparse.Namespace) -> Image.Image:
+    """Draw the same start noise by DDIM with several numbers of steps, and by DDPM."""
+    timesteps = saved["diffusion_config"]["timesteps"]
+    samplings = {f"DDIM {steps}": Sampling("ddim", steps) for steps in DDIM_STEPS if steps <= timesteps}
+    samplings[f"DDPM {timesteps}"] = Sampling("ddpm")
+    labels = torch.arange(12) % NUM_CLASSES
+    drawn = [
+        restore(saved, sampling, args.device)(labels, runtime.seeded_generator(args.seed, "explain"))
+        for sampling in samplings.values()
+    ]
+    return pictures.board(torch.cat(drawn), len(labels), rows=list(samplings))
+
+
+def draw_guidance(saved: dict, args: argparse.Namespace) -> Image.Image:
+    """Draw the same start noise with several guidance scales, and count which digits are right."""
+    dataset = saved["args"]["dataset"]
+    train_loader, _, _ = get_mnist_dataloaders(args.data_dir, dataset=dataset, device=args.device)
+    classifier = load_classifier(args.cache_dir, dataset, train_loader, args.device)
+    labels = torch.arange(args.n) % NUM_CLASSES
+    drawn, rows = [], []
+    for scale in GUIDANCE_SCALES:
+        draw = restore(saved, Sampling("ddim", GUIDANCE_STEPS, guidance_scale=scale), args.device)
+        images = draw(labels, runtime.seeded_generator(args.seed, "explain"))
+        right = (judge(classifier, images)[1].argmax(dim=1).cpu() == labels).float().mean()
+        drawn.append(images[: 2 * NUM_CLASSES])
+        rows.append(f"w = {scale:g}: {right:.1%} right")
+        print(f"guidance scale {scale:g}: {right:.1%} of {args.n} digits are what was asked for", flush=True)
+    columns = [str(label) for label in labels[: 2 * NUM_CLASSES].tolist()]
+    return pictures.board(torch.cat(drawn), len(columns), rows=rows, columns=columns)
+
+
+PICTURES: dict[str, tuple[Callable[..., Image.Image], tuple[str, ...]]] = {  # and whose checkpoint it takes
+    "walk": (draw_walk, ("vae",)),
+    "traverse": (draw_traverse, ("vae",)),
+    "kl": (draw_kl, ("vae",)),
+    "steps": (draw_steps, ("diffusion", "latent_diffusion", "tiny_sd")),
+    "guidance": (draw_guidance, ("tiny_sd",)),
+}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Return the flags."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("picture", choices=tuple(PICTURES), help="what to draw")
+    add("checkpoints", type=Path, nargs="+", help="or the run's folder; kl takes two or more")
+    add("--out", type=cli.png_path, help="the picture; result/explain/PICTURE.png when not given")
+    add("--n", type=cli.integer(20, 10000), default=200, help="digits to judge per guidance scale")
+    add("--seed", type=cli.integer(0, 2**32 - 1), default=42, help="of all randomness")
+    add("--data-dir", type=Path, default=Path("data"), help="folder of the data set, or its parent")
+    add("--cache-dir", type=Path, default=Path("result/evaluate"), help="where the classifier is kept")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to draw")
+    args = parser.parse_args(argv)
+    if (len(args.checkpoints) > 1) != (args.picture == "kl"):
+        wanted = "two or more checkpoints" if args.picture == "kl" else "one checkpoint"
+        parser.error(f"argument checkpoints: {args.picture} takes {wanted}, got {len(args.checkpoints)}")
+    return args
+
+
+@exits.exit_codes
+def main(argv: list[str] | None = None) -> None:
+    """Draw, and say where the picture is."""
+    args = parse_args(argv)
+    args.device = runtime.pick_device(args.device)
+    args.out = args.out or Path(f"result/explain/{args.picture}.png")
+    draw, stages = PICTURES[args.picture]
+    files = [next(path.glob("*_latest.pt"), path) if path.is_dir() else path for path in args.checkpoints]
+    saved = [checkpoint.load(path, *stages) for path in files]
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    pictures.save(draw(*saved, args=args), args.out)
+    print(args.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""`python -m HW3.explain`: the maths of the walks, every picture, and wrong uses."""
+
+import math
+
+import pytest
+import torch
+from PIL import Image
+from torch.distributions import Normal, kl_divergence
+
+from HW3 import evaluate, explain
+from HW3.vae import ConvVAE
+
+
+def run(*flags: object) -> int:
+    """Call the command in this process; return its exit code."""
+    try:
+        return explain.main([str(flag) for flag in flags])
+    except SystemExit as stop:  # argparse's way out
+        return stop.code
+
+
+def test_slerp_turns_evenly_and_grows_evenly():
+    a, b = torch.tensor([2.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 6.0])
+    for share in (0.0, 0.25, 0.5, 1.0):
+        point = explain.slerp(a, b, share)
+        angle, length = share * math.pi / 2, 2 + 4 * share
+        expected = length * torch.tensor([math.cos(angle), 0, math.sin(angle)])
+        torch.testing.assert_close(point, expected)
+
+
+def test_slerp_of_vectors_in_one_direction_is_straight():
+    a = torch.tensor([1.0, 2.0])
+    torch.testing.assert_close(explain.slerp(a, 3 * a, 0.5), 2 * a)
+    torch.testing.assert_close(explain.slerp(a, a, 0.3), a)
+
+
+def test_kl_per_dimension_is_that_of_gaussians():
+    vae, images = ConvVAE(latent_dim=4).eval(), torch.rand(6, 1, 32, 32)
+    with torch.no_grad():
+        mu, logvar = vae.encode(images)
+        expected = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)).mean(dim=0)
+        torch.testing.assert_close(explain.kl_per_dimension(vae, images), expected)
+
+
+@pytest.mark.parametrize(
+    ("picture", "stages", "size"),
+    [
+        ("walk", ["vae"], (10, 9)),
+        ("traverse", ["vae"], (11, 8)),
+        ("steps", ["diffusion"], (12, 2)),  # of the tiny run's 6 timesteps: DDIM 5 and DDPM
+        ("steps", ["latent_diffusion"], (12, 2)),
+        ("steps", ["tiny_sd"], (12, 2)),
+    ],
+)
+def test_picture_has_a_tile_for_each_step(trained, tmp_path, picture, stages, size):
+    out = tmp_path / "new/folder/x.png"
+    assert run(picture, *(trained.checkpoint(stage) for stage in stages), f"--out={out}") == 0
+    columns, rows = size
+    with Image.open(out) as drawn:
+        assert drawn.height - 68 * rows in (4, 20) and drawn.width >= 68 * columns
+
+
+def test_kl_puts_runs_beside_one_another(trained, tmp_path):
+    out = tmp_path / "x.png"
+    assert run("kl", trained.folder / "vae", trained.checkpoint("vae"), f"--out={out}") == 0
+    with Image.open(out) as drawn:
+        assert drawn.width >= 3 * 6 * 68
+
+
+def test_guidance_counts_right_digits(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "CLASSIFIER_EPOCHS", 1)
+    monkeypatch.setattr(explain, "GUIDANCE_SCALES", (0.0, 2.0))
+    monkeypatch.setattr(explain, "GUIDANCE_STEPS", 3)
+    out = tmp_path / "x.png"
+    flags = ["--n=20", f"--cache-dir={tmp_path}", f"--out={out}"]
+    assert run("guidance", trained.checkpoint("tiny_sd"), *flags) == 0
+    assert capsys.readouterr().out.count("of 20 digits are what was asked for") == 2
+    assert out.exists()
+
+
+@pytest.mark.parametrize(
+    ("picture", "stages", "flags", "named"),
+    [
+        ("dance", ["vae"], [], "picture"),
+        ("walk", ["vae", "vae"], [], "walk takes one checkpoint, got 2"),
+        ("kl", ["vae"], [], "kl takes two or more checkpoints, got 1"),
+        ("walk", ["diffusion"], [], "stage diffusion; make one with: python train_vae.py"),
+        ("guidance", ["diffusion"], [], "stage diffusion; make one with: python train_tiny_sd.py"),
+        ("walk", ["vae"], ["--out=x"], "--out"),
+        ("walk", ["vae"], ["--n=5"], "--n"),
+    ],
+)
+def test_wrong_use_is_refused(trained, tmp_path, capsys, monkeypatch, picture, stages, flags, named):
+    monkeypatch.chdir(tmp_path)
+    assert run(picture, *(trained.checkpoint(stage) for stage in stages), *flags) == 2
+    captured = capsys.readouterr()
+    assert named in captured.err and captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
