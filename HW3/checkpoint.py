@@ -77,7 +77,7 @@ def training_state(
 
 
 def plain_flags(args: Namespace) -> dict[str, Any]:
-    """Return the flags as a checkpoint can hold them: paths as text."""
+    """Return the flags as a checkpoint and JSON can hold them: paths as text."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
 
 

@@ -3,10 +3,12 @@
 import csv
 import io
 import itertools
+import json
 import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from HW3.exits import RunError, UsageError
 
@@ -18,20 +20,23 @@ except ImportError:  # Windows
     fcntl = None
 
 
-def open_run_folder(out_dir: str | os.PathLike, name: str, metrics: list[dict]) -> Path:
+def open_run_folder(
+    out_dir: str | os.PathLike, name: str, metrics: list[dict], flags: dict[str, Any]
+) -> Path:
     """Make the folder of a run and lock it; unless a run there is resumed, it moves to a numbered folder.
 
     Args:
         out_dir: the folder.
         name: prefix of the checkpoints, `name_latest.pt` and `name_best.pt`.
         metrics: rows of the run that is resumed; without any a new one begins.
+        flags: of the run, for flags.json.
 
     Raises:
         UsageError: if the folder can't be made or written to, holds a run of another stage, or another
             process trains in it.
     """
     folder = Path(out_dir)
-    patterns = (f"{name}_latest.pt", f"{name}_best.pt", "*_epoch_[0-9]*.png", "metrics.csv")
+    patterns = (f"{name}_latest.pt", f"{name}_best.pt", "*_epoch_[0-9]*.png", "metrics.csv", "flags.json")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         others = [file.name for file in folder.glob("*_latest.pt") if file.name != f"{name}_latest.pt"]
@@ -52,6 +57,7 @@ def open_run_folder(out_dir: str | os.PathLike, name: str, metrics: list[dict]) 
     except OSError as error:
         reason = f"{error.strerror}: {error.filename}"
         raise UsageError(f"the output folder {folder} can't be used: {reason}") from error
+    write_whole(folder / "flags.json", json.dumps(flags, indent=1).encode())
     if metrics:
         write_metrics(folder, metrics)  # the run may have been killed between its checkpoint and this file
     return folder

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from HW3 import gallery
 from HW3.exits import RunError, UsageError
 from HW3.run_folder import write_metrics, write_whole
 
@@ -201,8 +202,9 @@ def note_other_dataset(earlier: dict, path: Path, dataset: str) -> None:
 
 
 def report_epoch(folder: Path, metrics: list[dict], epochs: int, look_at: Path | None) -> None:
-    """Write metrics.csv and print the line of the last epoch: its numbers, its time, the file to look at."""
+    """Write metrics.csv and the gallery, and print the last epoch: its numbers, its time, what to look at."""
     write_metrics(folder, metrics)
+    gallery.refresh(folder)
     row = dict(metrics[-1])
     epoch, seconds = row.pop("epoch"), row.pop("seconds")
     numbers = "  ".join(f"{name} {value:.4f}" for name, value in row.items())

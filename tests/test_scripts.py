@@ -39,6 +39,7 @@ FILES = {
 def test_leaves_exactly_the_named_files(trained, stage):
     assert {file.name for file in (trained.folder / stage).iterdir()} == FILES[stage] | {
         "metrics.csv",
+        "flags.json",
         ".lock",
     }
 

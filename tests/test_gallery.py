@@ -1,0 +1,279 @@
+"""The gallery: what it reads, what it refuses, and how its page behaves in a browser."""
+
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from HW3 import gallery, run_folder
+from HW3.exits import RunError
+from tests.conftest import STAGES, train
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PICTURE = (ROOT / "imgs/vae_sample.png").read_bytes()
+
+
+def make_run(folder: Path, checkpoint: str, columns: str, rows: list[str], flags: dict, *grids: str) -> None:
+    """Write what a run leaves in its folder, as far as the gallery reads it."""
+    folder.mkdir(parents=True)
+    (folder / checkpoint).write_bytes(b"x" * 1_500_000)
+    (folder / "metrics.csv").write_text("\n".join([columns, *rows]) + "\n")
+    (folder / "flags.json").write_text(json.dumps(flags))
+    for name in grids:
+        (folder / name).write_bytes(PICTURE)
+
+
+@pytest.fixture
+def result(tmp_path) -> Path:
+    """A folder with a VAE's run of three epochs, and one of CLIP that is still under way."""
+    root = tmp_path / "result"
+    grids = [f"{kind}_epoch_{epoch:03d}.png" for kind in ("samples", "recon") for epoch in (1, 2, 3)]
+    rows = [f"{epoch},{50 / epoch},{60 / epoch},{4.5 * epoch}" for epoch in (1, 2, 3)]
+    make_run(root / "vae", "convae_latest.pt", "epoch,loss,val_loss,seconds", rows, {"epochs": 3}, *grids)
+    flags = {"epochs": 10, "data_dir": "</script><b>"}
+    rows = ["1,0.5,0.91,30", "2,0.25,0.97,30"]
+    make_run(root / "clip", "clip_latest.pt", "epoch,loss,val_accuracy,seconds", rows, flags)
+    return root
+
+
+def data_of(page: Path) -> dict:
+    """Return the data within a page."""
+    text = page.read_text()
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text)[1])
+
+
+def test_scripts_refresh_the_page_after_every_epoch(trained):
+    data = data_of(trained.folder / "index.html")
+    assert [part["name"] for part in data["parts"]] == list(STAGES)
+    for part in data["parts"]:
+        assert [row["epoch"] for row in part["metrics"]] == [1, 2] and part["epochs"] == 2
+        assert all(set(files) == {"1", "2"} for files in part["grids"].values())
+        assert any(part["checkpoints"]) and part["flags"]["dataset"] == "synthetic"
+    assert data["training_until"] == 0
+
+
+def test_page_names_what_is_there_and_what_is_missing(result, tmp_path):
+    data = data_of(gallery.build(result))
+    vae, clip = data["parts"][0], data["parts"][3]
+    assert vae["grids"]["recon"] == {str(e): f"vae/recon_epoch_00{e}.png" for e in (1, 2, 3)}
+    assert vae["checkpoints"] == ["convae_latest.pt (1.5 MB)"]
+    assert clip["metrics"][1] == {"epoch": 2, "loss": 0.25, "val_accuracy": 0.97, "seconds": 30}
+    missing = [part for part in data["parts"] if "command" in part]
+    assert [part["title"].split(":")[0] for part in missing] == ["Stage 2", "Stage 3", "Stage 5"]
+    assert missing[1]["needs"] == "stage 1"
+
+
+def test_commands_are_the_quickstart(result):
+    quickstart = re.search(r"## Quickstart\n\n```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[
+        1
+    ]
+    assert [command for _, _, command in gallery.STAGES.values()] == quickstart.splitlines()
+
+
+def test_page_reloads_only_while_a_run_is_under_way(result):
+    build_time = data_of(gallery.build(result))
+    assert build_time["training_until"] == pytest.approx(time.time() + 5 * 30, abs=30)
+    os.utime(result / "clip/metrics.csv", (0, 0))  # interrupted long ago
+    assert data_of(gallery.build(result))["training_until"] < time.time()
+
+
+def test_earlier_run_moves_aside_with_its_flags_and_stays_visible(tmp_path):
+    assert train("vae", tmp_path, "--epochs=1") == train("vae", tmp_path, "--epochs=1") == 0
+    assert (tmp_path / "vae.1/flags.json").exists()
+    data = data_of(tmp_path / "index.html")
+    assert [(part["name"], part["aside"]) for part in data["parts"][:2]] == [("vae", False), ("vae.1", True)]
+
+
+def test_embedded_page_stands_alone(result, tmp_path):
+    page = gallery.build(result, embed=True)
+    sources = [url for kind in data_of(page)["parts"][0]["grids"].values() for url in kind.values()]
+    assert len(sources) == 6 and all(url.startswith("data:image/png;base64,iVBOR") for url in sources)
+
+
+def test_names_are_no_markup_and_no_broken_links(result):
+    (result / "vae").rename(result / "vae <1> & 50%#")
+    page = gallery.build(result)
+    assert page.read_text().count("</script>") == 2
+    url = data_of(page)["parts"][0]["grids"]["samples"]["1"]
+    assert url == "vae%20%3C1%3E%20%26%2050%25%23/samples_epoch_001.png"
+
+
+def test_other_page_is_left_alone(result, capsys):
+    (result / "index.html").write_text("<h1>mine</h1>")
+    assert gallery.main([str(result)]) == 2
+    assert "is not a page of this gallery" in capsys.readouterr().err
+    gallery.refresh(result / "vae")
+    assert "note: the gallery was not refreshed" in capsys.readouterr().err
+    assert (result / "index.html").read_text() == "<h1>mine</h1>"
+
+
+def test_training_goes_on_where_the_page_cant_be_written(tmp_path, capsys, monkeypatch):
+    def full(path, content):
+        raise RunError(f"{path} can't be written: No space left on device")
+
+    monkeypatch.setattr(gallery, "write_whole", full)
+    assert train("vae", tmp_path) == 0
+    assert capsys.readouterr().err.count("No space left on device") == 2  # a note per epoch
+    assert run_folder.write_whole is not full and (tmp_path / "vae/convae_latest.pt").exists()
+
+
+def test_missing_folder_is_explained(tmp_path, capsys):
+    assert gallery.main([str(tmp_path / "none")]) == 2
+    assert "none is not a folder" in capsys.readouterr().err
+
+
+def test_refreshing_costs_next_to_nothing(result):
+    """A whole homework's page, 40 epochs in each stage, is no more work than a few milliseconds."""
+    for stage in gallery.STAGES:
+        grids = [f"{kind}_epoch_{epoch:03d}.png" for kind in ("a", "b") for epoch in range(1, 41)]
+        rows = [f"{epoch},1,1" for epoch in range(1, 41)]
+        make_run(result / f"full_{stage}", f"{stage}_latest.pt", "epoch,loss,seconds", rows, {}, *grids)
+    start = time.process_time()
+    gallery.build(result)
+    assert time.process_time() - start < 1  # generous: the page takes about 10 ms
+
+
+DRIVE = """
+const $ = selector => document.querySelector(selector);
+const $$ = selector => [...document.querySelectorAll(selector)];
+const pause = ms => new Promise(done => setTimeout(done, ms));
+const loaded = async img => {
+  while (!img.complete) await pause(50);
+  return img.naturalWidth > 0;
+};
+addEventListener("load", async () => {
+  const seen = await (async () => {%s})();
+  document.documentElement.dataset.seen = JSON.stringify({...seen, errors});
+});
+"""
+
+
+def in_browser(page: Path, script: str, seconds: int = 8) -> dict:
+    """Open a page in headless Chromium, and return what the body of an async function returns in it.
+
+    The browser's clock runs as fast as it can, for so many seconds.
+    """
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    watch = 'const errors = []; addEventListener("error", e => errors.push(e.message ?? e.target.src), true);'
+    text = page.read_text().replace("<head>", f"<head><script>{watch}</script>")
+    driven = page.with_name("driven.html")
+    driven.write_text(text.replace("</body>", f"<script>{DRIVE % script}</script></body>"))
+    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --dump-dom"
+    profile = f"--user-data-dir={page.parent / 'profile'}"
+    command = [CHROMIUM, *flags.split(), f"--virtual-time-budget={1000 * seconds}", profile, driven.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "data-seen" in done.stdout, done.stderr
+    seen = json.loads(html.unescape(re.search(r'data-seen="(.*?)"', done.stdout)[1]))
+    assert seen.pop("errors") == []
+    return seen
+
+
+def test_slider_moves_picture_and_curves(result):
+    seen = in_browser(
+        gallery.build(result),
+        """
+        const slider = $("#slider-vae"), imgs = $$("#run-vae .zoom img");
+        const before = imgs.map(img => img.src);
+        const visible = await Promise.all(imgs.map(loaded));
+        slider.value = 0;
+        slider.dispatchEvent(new Event("input"));
+        return {before, visible, after: imgs.map(img => img.src), alt: imgs[0].alt,
+          loaded: await Promise.all(imgs.map(loaded)), spoken: slider.getAttribute("aria-valuetext"),
+          rendering: getComputedStyle(imgs[0]).imageRendering,
+          readout: $("#run-vae .readout").textContent};
+        """,
+    )
+    assert [Path(url).name for url in seen["before"]] == ["recon_epoch_003.png", "samples_epoch_003.png"]
+    assert [Path(url).name for url in seen["after"]] == ["recon_epoch_001.png", "samples_epoch_001.png"]
+    assert all(seen["visible"] + seen["loaded"]) and seen["rendering"] == "pixelated"
+    assert seen["alt"] == "recon of vae after epoch 1" and seen["spoken"] == "epoch 1 of 3"
+    assert seen["readout"] == "epoch 1: loss 50, val_loss 60"
+
+
+def test_curves_have_a_point_per_epoch_and_show_values_under_the_pointer(result):
+    seen = in_browser(
+        gallery.build(result),
+        """
+        const svg = $("#run-vae svg"), box = svg.getBoundingClientRect(), readout = $("#run-vae .readout");
+        const at = share => ({clientX: box.left + share * box.width, clientY: box.top + 5, bubbles: true});
+        svg.dispatchEvent(new PointerEvent("pointermove", at(0.55)));
+        const hovered = readout.textContent;
+        svg.dispatchEvent(new PointerEvent("pointerleave"));
+        return {points: $$("#run-vae svg g").map(g => g.querySelectorAll("circle").length), hovered,
+          left: readout.textContent, charts: $$("#run-clip svg").map(svg => svg.getAttribute("aria-label"))};
+        """,
+    )
+    assert seen["points"] == [3, 3]
+    assert seen["hovered"] == "epoch 2: loss 25, val_loss 30" and seen["left"].startswith("epoch 3: ")
+    assert seen["charts"] == [
+        "loss over epochs 1 to 2: loss from 0.5 to 0.25",
+        "accuracy over epochs 1 to 2: val_accuracy from 0.91 to 0.97",
+    ]
+
+
+def test_play_runs_to_the_last_epoch_and_pictures_enlarge(result):
+    seen = in_browser(
+        gallery.build(result),
+        """
+        const play = $("#run-vae .controls button"), slider = $("#slider-vae");
+        play.click();
+        const first = slider.value, playing = play.textContent;
+        await pause(3000);
+        const last = slider.value, stopped = play.textContent;
+        $("#run-vae .zoom").click();
+        const large = {open: $("dialog").open, src: $("dialog img").src, alt: $("dialog img").alt};
+        $("dialog img").click();
+        return {first, playing, last, stopped, large, closed: !$("dialog").open};
+        """,
+    )
+    assert (seen["first"], seen["playing"], seen["last"], seen["stopped"]) == ("0", "Stop", "2", "Play")
+    assert seen["large"]["open"] and seen["large"]["src"].endswith("recon_epoch_003.png")
+    assert seen["large"]["alt"] == "recon of vae after epoch 3" and seen["closed"]
+
+
+def test_page_is_labelled_and_fits_a_phone(result):
+    seen = in_browser(
+        gallery.build(result),
+        """
+        document.documentElement.style.width = document.body.style.width = "340px";
+        const wide = $$("main *, header *").filter(node => node.getBoundingClientRect().right > 345
+          && !node.closest("pre, .scroll")).map(node => node.tagName + "." + node.className);
+        return {wide, text: document.body.textContent, reload: $("#reload").hidden,
+          unlabelled: $$("input:not([type=checkbox])").filter(input => !input.ariaLabel).length
+            + $$("button").filter(button => !button.textContent && !button.querySelector("img[alt]")).length
+            + $$("main img").filter(img => !img.alt).length};
+        """,
+    )
+    assert seen["wide"] == [] and seen["unlabelled"] == 0
+    assert seen["reload"] is False  # CLIP is under way
+    assert "2 of 10 epochs" in seen["text"] and "</script><b>" in seen["text"]
+
+
+def test_reader_finds_the_page_again_after_it_has_reloaded(result):
+    seen = in_browser(
+        gallery.build(result),
+        """
+        if (!sessionStorage.reloaded) {
+          sessionStorage.reloaded = true;
+          $("#slider-vae").value = 0;
+          $("#slider-vae").dispatchEvent(new Event("input"));
+          $("#flags-clip").open = true;
+          $("#run-vae").scrollIntoView();
+          $("#slider-vae").focus();
+          await pause(60000);  // the page does not wait that long
+        }
+        return {epoch: $("#run-vae output").textContent, latest: $("#run-clip output").textContent,
+          flags: $("#flags-clip").open, folded: $("#flags-vae").open, focus: document.activeElement.id};
+        """,
+        seconds=20,
+    )
+    assert seen["epoch"] == "epoch 1 of 3" and seen["latest"] == "epoch 2 of 10"
+    assert seen["flags"] and not seen["folded"] and seen["focus"] == "slider-vae"
