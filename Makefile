@@ -30,7 +30,8 @@ demo: .venv/installed
 	$(PY) train_clip.py $(DEMO) --out_dir result/demo/clip --epochs 3
 	$(PY) train_tiny_sd.py $(DEMO) --out_dir result/demo/tiny_sd --epochs 4 $(SMALL) \
 		--clip_ckpt result/demo/clip/clip_latest.pt
-	@echo "Look at the pictures in result/demo/*/, epoch by epoch; README.md says what they show."
+	$(PY) -m HW3.sample result/demo/tiny_sd/tiny_sd_latest.pt --prompt 31415 --out result/demo/31415.png
+	@echo "Open result/demo/index.html in a browser: the pictures epoch by epoch, and the curves."
 
 test: .venv/installed-tests
 	$(PY) -m pytest -m "not slow"

@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 import torch
 
-from HW3 import checkpoint, cli, runtime
+from HW3 import checkpoint, cli, expected, runtime
 from HW3.clip import TinyCLIP, clip_loss
 from HW3.data import NUM_CLASSES, get_mnist_dataloaders
 from HW3.ema import EMA
@@ -73,7 +73,7 @@ def main(argv=None):
     if args.resume:
         saved = checkpoint.load_resumed(latest, "clip", args)
         metrics = checkpoint.restore_training(saved, model, ema, optimizer)
-    folder = open_run_folder(args.out_dir, "clip", metrics)
+    folder = open_run_folder(args.out_dir, "clip", metrics, checkpoint.plain_flags(args))
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train
@@ -112,6 +112,7 @@ def main(argv=None):
         runtime.report_epoch(folder, metrics, args.epochs, None)
 
     print(f"Test accuracy {accuracy(ema.model, test_loader, device):.2%}")
+    print(expected.compare("clip", metrics, args))
     print(f"Done: {latest}, {best}. Next: python train_tiny_sd.py")
 
 

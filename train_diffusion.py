@@ -20,7 +20,7 @@ if __name__ == "__main__":
 
 import torch
 
-from HW3 import checkpoint, cli, runtime
+from HW3 import checkpoint, cli, expected, runtime
 from HW3.data import get_mnist_dataloaders, to_signed, to_unit
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
@@ -87,7 +87,7 @@ def main(argv=None):
     if args.resume:
         saved = checkpoint.load_resumed(latest, "diffusion", args)
         metrics = checkpoint.restore_training(saved, model, ema, optimizer)
-    folder = open_run_folder(args.out_dir, "diffusion", metrics)
+    folder = open_run_folder(args.out_dir, "diffusion", metrics, checkpoint.plain_flags(args))
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train
@@ -125,6 +125,7 @@ def main(argv=None):
         )
         runtime.report_epoch(folder, metrics, args.epochs, look_at)
 
+    print(expected.compare("diffusion", metrics, args))
     print(f"Done: {latest}. Next: python train_latent_diffusion.py")
 
 

@@ -23,7 +23,7 @@ if __name__ == "__main__":
 import torch
 from torch.utils.data import TensorDataset
 
-from HW3 import checkpoint, cli, runtime
+from HW3 import checkpoint, cli, expected, runtime
 from HW3.data import get_mnist_dataloaders, make_loader
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
@@ -116,7 +116,7 @@ def main(argv=None):
 
     # Run folder, resume
     metrics = checkpoint.restore_training(saved, model, ema, optimizer) if saved else []
-    folder = open_run_folder(args.out_dir, "latent_diffusion", metrics)
+    folder = open_run_folder(args.out_dir, "latent_diffusion", metrics, checkpoint.plain_flags(args))
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train
@@ -155,6 +155,7 @@ def main(argv=None):
         )
         runtime.report_epoch(folder, metrics, args.epochs, look_at)
 
+    print(expected.compare("latent_diffusion", metrics, args))
     print(f"Done: {latest}. Next: python train_clip.py")
 
 

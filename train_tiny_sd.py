@@ -26,7 +26,7 @@ if __name__ == "__main__":
 import torch
 from torch.utils.data import TensorDataset
 
-from HW3 import checkpoint, cli, runtime
+from HW3 import checkpoint, cli, expected, runtime
 from HW3.clip import TinyCLIP
 from HW3.data import NUM_CLASSES, get_mnist_dataloaders, make_loader, to_signed, to_unit
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
@@ -142,7 +142,7 @@ def main(argv=None):
 
     # Run folder, resume
     metrics = checkpoint.restore_training(saved, model, ema, optimizer) if saved else []
-    folder = open_run_folder(args.out_dir, "tiny_sd", metrics)
+    folder = open_run_folder(args.out_dir, "tiny_sd", metrics, checkpoint.plain_flags(args))
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train
@@ -185,6 +185,7 @@ def main(argv=None):
         )
         runtime.report_epoch(folder, metrics, args.epochs, look_at)
 
+    print(expected.compare("tiny_sd", metrics, args))
     print(f"Done: {latest}")
 
 

@@ -21,7 +21,7 @@ if __name__ == "__main__":
 
 import torch
 
-from HW3 import checkpoint, cli, runtime
+from HW3 import checkpoint, cli, expected, runtime
 from HW3.data import get_mnist_dataloaders
 from HW3.ema import EMA
 from HW3.run_folder import open_run_folder
@@ -101,7 +101,7 @@ def main(argv=None):
     if args.resume:
         saved = checkpoint.load_resumed(latest, "vae", args)
         metrics = checkpoint.restore_training(saved, model, ema, optimizer)
-    folder = open_run_folder(args.out_dir, "convae", metrics)
+    folder = open_run_folder(args.out_dir, "convae", metrics, checkpoint.plain_flags(args))
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train
@@ -141,6 +141,7 @@ def main(argv=None):
         checkpoint.save(latest, state)
         runtime.report_epoch(folder, metrics, args.epochs, look_at)
 
+    print(expected.compare("vae", metrics, args))
     print(f"Done: {latest}, {best}. Next: python train_diffusion.py, python train_latent_diffusion.py")
 
 

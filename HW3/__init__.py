@@ -10,6 +10,10 @@ Read it in this order, beside the script that trains each part:
 5. `clip`: `TinyCLIP`, images and labels in one space (train_clip.py)
 6. `Unet` again, now with a condition, and `guidance`: tiny Stable Diffusion (train_tiny_sd.py)
 
+What uses trained models, as `python -m HW3.NAME`: `sample` (draw), `explain` (pictures that explain),
+`gallery` (the page of all runs) and `evaluate` (figures); with `drawing` (a model from its checkpoint),
+`pictures` (boards with labels) and `expected` (the figures of README.md's runs).
+
 What surrounds the training loops and is no machine learning: `cli` (flags), `runtime` (device, seeds, grids,
 progress), `run_folder` (where a run writes), `checkpoint` (saving, loading, resuming), `exits` (exit codes,
 signals) and `ema` (averaged weights).
