@@ -186,7 +186,7 @@ def main(argv=None):
         runtime.report_epoch(folder, metrics, args.epochs, look_at)
 
     print(expected.compare("tiny_sd", metrics, args))
-    print(f"Done: {latest}")
+    print(f"Done: {latest}. Next: python -m HW3.sample {latest} --prompt 31415")
 
 
 if __name__ == "__main__":
