@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 import torch
 
-from HW3 import checkpoint, cli, expected, runtime
+from HW3 import checkpoint, cli, expected, gallery, runtime
 from HW3.clip import TinyCLIP, clip_loss
 from HW3.data import NUM_CLASSES, get_mnist_dataloaders
 from HW3.ema import EMA
@@ -110,9 +110,10 @@ def main(argv=None):
             checkpoint.save(best, state)
         checkpoint.save(latest, state)
         runtime.report_epoch(folder, metrics, args.epochs, None)
+        gallery.refresh(folder)
 
     print(f"Test accuracy {accuracy(ema.model, test_loader, device):.2%}")
-    print(expected.compare("clip", metrics, args))
+    print(expected.compare("clip", metrics, args, usual=parse_args([])))
     print(f"Done: {latest}, {best}. Next: python train_tiny_sd.py")
 
 

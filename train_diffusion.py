@@ -20,7 +20,7 @@ if __name__ == "__main__":
 
 import torch
 
-from HW3 import checkpoint, cli, expected, runtime
+from HW3 import checkpoint, cli, expected, gallery, runtime
 from HW3.data import get_mnist_dataloaders, to_signed, to_unit
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
@@ -124,8 +124,9 @@ def main(argv=None):
             },
         )
         runtime.report_epoch(folder, metrics, args.epochs, look_at)
+        gallery.refresh(folder)
 
-    print(expected.compare("diffusion", metrics, args))
+    print(expected.compare("diffusion", metrics, args, usual=parse_args([])))
     print(f"Done: {latest}. Next: python train_latent_diffusion.py")
 
 

@@ -23,7 +23,7 @@ if __name__ == "__main__":
 import torch
 from torch.utils.data import TensorDataset
 
-from HW3 import checkpoint, cli, expected, runtime
+from HW3 import checkpoint, cli, expected, gallery, runtime
 from HW3.data import get_mnist_dataloaders, make_loader
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
@@ -154,8 +154,9 @@ def main(argv=None):
             },
         )
         runtime.report_epoch(folder, metrics, args.epochs, look_at)
+        gallery.refresh(folder)
 
-    print(expected.compare("latent_diffusion", metrics, args))
+    print(expected.compare("latent_diffusion", metrics, args, usual=parse_args([])))
     print(f"Done: {latest}. Next: python train_clip.py")
 
 

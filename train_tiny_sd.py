@@ -26,7 +26,7 @@ if __name__ == "__main__":
 import torch
 from torch.utils.data import TensorDataset
 
-from HW3 import checkpoint, cli, expected, runtime
+from HW3 import checkpoint, cli, expected, gallery, runtime
 from HW3.clip import TinyCLIP
 from HW3.data import NUM_CLASSES, get_mnist_dataloaders, make_loader, to_signed, to_unit
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
@@ -66,7 +66,7 @@ def load_clip(args):
         raise exits.UsageError(f"--embed-dim {args.embed_dim}: {args.clip_ckpt} has {embed_dim}")
     runtime.note_other_dataset(saved, args.clip_ckpt, args.dataset)
     clip = TinyCLIP(**saved["model_config"])
-    clip.load_state_dict(saved["model_state"])
+    checkpoint.load_weights(clip, saved["model_state"])
     return clip.class_embeddings().detach()
 
 
@@ -93,10 +93,8 @@ def main(argv=None):
     saved = checkpoint.load_resumed(latest, "tiny_sd", args) if args.resume else None
     # A resumed run keeps the embeddings and the latent space that it began with.
     class_embeddings = (saved["class_embeddings"] if saved else load_clip(args)).to(device)
-    saved_vae = None
-    if saved:
-        saved_vae = saved.get("vae")
-    elif args.vae_ckpt:
+    saved_vae = saved.get("vae") if saved else None
+    if args.vae_ckpt and not saved:
         saved_vae = checkpoint.load(args.vae_ckpt, "vae")
         runtime.note_other_dataset(saved_vae, args.vae_ckpt, args.dataset)
     space = LatentSpace.restore(saved_vae).to(device) if saved_vae else None
@@ -184,8 +182,9 @@ def main(argv=None):
             },
         )
         runtime.report_epoch(folder, metrics, args.epochs, look_at)
+        gallery.refresh(folder)
 
-    print(expected.compare("tiny_sd", metrics, args))
+    print(expected.compare("tiny_sd", metrics, args, usual=parse_args([])))
     print(f"Done: {latest}. Next: python -m HW3.sample {latest} --prompt 31415")
 
 

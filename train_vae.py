@@ -21,7 +21,7 @@ if __name__ == "__main__":
 
 import torch
 
-from HW3 import checkpoint, cli, expected, runtime
+from HW3 import checkpoint, cli, expected, gallery, runtime
 from HW3.data import get_mnist_dataloaders
 from HW3.ema import EMA
 from HW3.run_folder import open_run_folder
@@ -140,8 +140,9 @@ def main(argv=None):
             checkpoint.save(best, state)
         checkpoint.save(latest, state)
         runtime.report_epoch(folder, metrics, args.epochs, look_at)
+        gallery.refresh(folder)
 
-    print(expected.compare("vae", metrics, args))
+    print(expected.compare("vae", metrics, args, usual=parse_args(["--kl-weight=0.5"])))
     print(f"Done: {latest}, {best}. Next: python train_diffusion.py, python train_latent_diffusion.py")
 
 

@@ -85,18 +85,32 @@ def restore_training(
     checkpoint: dict[str, Any], model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer
 ) -> list[dict]:
     """Load what `training_state` saved into model, EMA and optimizer; return the metrics so far."""
-    model.load_state_dict(checkpoint["raw_state"])
+    load_weights(model, checkpoint["raw_state"])
     ema.model.load_state_dict(checkpoint["model_state"])
     ema.updates = checkpoint["ema_updates"]
     optimizer.load_state_dict(checkpoint["optimizer_state"])
     return checkpoint["metrics"]
 
 
+def load_weights(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load the weights of a checkpoint into a model.
+
+    Raises:
+        UsageError: if they don't fit, because another version of the code wrote them.
+    """
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise UsageError(
+            f"the weights in the checkpoint do not fit {type(model).__name__} of this version; train it again"
+        ) from error
+
+
 def load(path: Path, *stages: str, remedy: str = "") -> dict[str, Any]:
     """Read a checkpoint; its tensors are on the CPU, wherever they were saved.
 
     Args:
-        path: the file.
+        path: the file, or the folder of a run, for its latest.
         stages: which may have written it.
         remedy: what makes a good one; the commands of the stages when not given.
 
@@ -104,6 +118,8 @@ def load(path: Path, *stages: str, remedy: str = "") -> dict[str, Any]:
         UsageError: if the file is missing, damaged or of another stage; the message says what makes one.
     """
     remedy = remedy or "make one with: " + " or ".join(f"python train_{stage}.py" for stage in stages)
+    if path.is_dir():
+        path = next(path.glob("*_latest.pt"), path)
     if not path.exists():
         raise UsageError(f"{path} does not exist; {remedy}")
     if not path.is_file():

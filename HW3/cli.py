@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -89,7 +90,7 @@ def integers(least: int, most: int, most_items: int) -> Callable[[str], list[int
 def png_path(text: str) -> Path:
     """Return the path of a picture, a type for argparse."""
     path = Path(text)
-    if path.suffix.lower() != ".png" or path.is_dir():
+    if path.suffix.lower() != ".png" or os.path.isdir(path):
         raise argparse.ArgumentTypeError(f"must be a file that ends in .png, got {text!r}")
     return path
 

@@ -4,8 +4,7 @@ Noise is drawn on the CPU, so a seed gives the same digits on every device, up t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,7 +29,7 @@ class Sampling:
 
     Args:
         sampler: `ddpm` or `ddim`.
-        steps: of DDIM, 1 to T; `load` makes None 50, or T if that is less.
+        steps: of DDIM, 1 to T; None for 50, or T if that is less.
         eta: of DDIM, in [0, 1].
         guidance_scale: of tiny SD.
     """
@@ -41,24 +40,25 @@ class Sampling:
     guidance_scale: float = 2.0
 
 
-# What watches a sampler: gets the step t, x_t and x0_pred, as images (B, 1, 32, 32) in [0, 1].
-Watch = Callable[[int, Tensor, Tensor], None]
+# What watches a sampler: gets the step t, and a function that returns x_t and x0_pred as images.
+Watch = Callable[[int, Callable[[], tuple[Tensor, Tensor]]], None]
 # (labels int64 (B,), source of noise, optionally who watches) -> images (B, 1, 32, 32) in [0, 1]
 Draw = Callable[..., Tensor]
 
 
-def load(path: Path, sampling: Sampling, *stages: str) -> tuple[dict[str, Any], Sampling]:
-    """Read a checkpoint of one of the stages, and settle the number of DDIM's steps.
+def count_steps(saved: dict[str, Any], sampling: Sampling) -> int:
+    """Return the number of steps that a checkpoint of a diffusion stage is drawn in.
 
     Raises:
-        UsageError: if the file is unsuitable, or has fewer timesteps than asked for.
+        UsageError: if the model has fewer timesteps than asked for.
     """
-    saved = checkpoint.load(path, *stages)
-    timesteps = saved.get("diffusion_config", {}).get("timesteps", DEFAULT_STEPS)
+    timesteps = saved["diffusion_config"]["timesteps"]
+    if sampling.sampler == "ddpm":
+        return timesteps
     steps = min(DEFAULT_STEPS, timesteps) if sampling.steps is None else sampling.steps
-    if sampling.sampler == "ddim" and steps > timesteps:
-        raise UsageError(f"--steps {steps}: {path} has only {timesteps} timesteps")
-    return saved, replace(sampling, steps=steps)
+    if steps > timesteps:
+        raise UsageError(f"--steps {steps}: the model has only {timesteps} timesteps")
+    return steps
 
 
 def restore(saved: dict[str, Any], sampling: Sampling, device: torch.device) -> Draw:
@@ -72,7 +72,10 @@ def restore(saved: dict[str, Any], sampling: Sampling, device: torch.device) -> 
     Returns:
         draw(labels, generator, watch=None) -> images (B, 1, 32, 32) in [0, 1]: labels int64 (B,), which only
         tiny SD follows; a CPU generator, so that a seed draws the same digits on every device up to rounding;
-        watch, if given, is called with t, x_t and x0_pred at every step.
+        watch, if given, is called at every step.
+
+    Raises:
+        UsageError: if the model has fewer timesteps than asked for, or the weights don't fit it.
     """
     if saved["stage"] == "vae":
         vae = restore_vae(saved).to(device)
@@ -83,6 +86,7 @@ def restore(saved: dict[str, Any], sampling: Sampling, device: torch.device) -> 
 
         return draw_prior
 
+    steps = count_steps(saved, sampling)
     if "vae" in saved:
         canonicalize = saved["args"].get("canonicalize", False)
         decode = LatentSpace.restore(saved["vae"], canonicalize=canonicalize).to(device).decode
@@ -90,7 +94,7 @@ def restore(saved: dict[str, Any], sampling: Sampling, device: torch.device) -> 
     else:
         decode = to_unit
         model = UNet(**saved["model_config"])
-    model.load_state_dict(saved["model_state"])
+    checkpoint.load_weights(model, saved["model_state"])
     model = model.to(device).eval()
     embeddings = saved.get("class_embeddings")
     if embeddings is not None:
@@ -101,7 +105,7 @@ def restore(saved: dict[str, Any], sampling: Sampling, device: torch.device) -> 
     def draw(labels: Tensor, generator: torch.Generator, watch: Watch | None = None) -> Tensor:
         def show(module, inputs, eps_pred) -> None:
             x_t, t = inputs[:2]
-            watch(int(t[0]), decode(x_t), decode(diffusion.predict_x0(x_t, t, eps_pred.float())))
+            watch(int(t[0]), lambda: (decode(x_t), decode(diffusion.predict_x0(x_t, t, eps_pred.float()))))
 
         cond = None if embeddings is None else embeddings[labels.to(device)]
         hook = model.register_forward_hook(show) if watch else None
@@ -110,7 +114,7 @@ def restore(saved: dict[str, Any], sampling: Sampling, device: torch.device) -> 
                 samples = diffusion.sample_ddpm(len(labels), device, cond, generator=generator)
             else:
                 samples = diffusion.sample_ddim(
-                    len(labels), device, sampling.steps, sampling.eta, cond, generator=generator
+                    len(labels), device, steps, sampling.eta, cond, generator=generator
                 )
         finally:
             if hook:
@@ -118,3 +122,8 @@ def restore(saved: dict[str, Any], sampling: Sampling, device: torch.device) -> 
         return decode(samples)
 
     return draw
+
+
+def draw_in_parts(draw: Draw, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw many digits, 250 at a time, so that memory suffices: (N,) -> images (N, 1, 32, 32) in [0, 1]."""
+    return torch.cat([draw(part, generator) for part in labels.split(250)])

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 from HW3 import checkpoint, cli, runtime
 from HW3.clip import conv_block
 from HW3.data import NUM_CLASSES, get_mnist_dataloaders
-from HW3.drawing import DRAWING_STAGES, Sampling, load, restore
+from HW3.drawing import DRAWING_STAGES, Sampling, draw_in_parts, restore
 
 SURE = 0.9  # the classifier is sure of a digit above this probability
 CLASSIFIER_EPOCHS = 3
@@ -197,18 +197,16 @@ def main(argv: list[str] | None = None) -> None:
     """Draw, judge, print."""
     args = parse_args(argv)
     device = runtime.pick_device(args.device)
-    sampling = Sampling(args.sampler, args.steps, args.eta, args.guidance_scale)
-    saved, sampling = load(args.checkpoint, sampling, *DRAWING_STAGES)
+    saved = checkpoint.load(args.checkpoint, *DRAWING_STAGES)
+    draw = restore(saved, Sampling(args.sampler, args.steps, args.eta, args.guidance_scale), device)
     dataset = saved["args"]["dataset"]
     train_loader, _, test_loader = get_mnist_dataloaders(args.data_dir, dataset=dataset, device=device)
     classifier = load_classifier(args.cache_dir, dataset, train_loader, device)
 
     start = time.perf_counter()
     labels = torch.arange(args.n) % NUM_CLASSES
-    draw = restore(saved, sampling, device)
-    generator = runtime.seeded_generator(args.seed, "evaluate")
     with runtime.autocast(device, args.precision):
-        images = torch.cat([draw(part, generator) for part in labels.split(250)])
+        images = draw_in_parts(draw, labels, runtime.seeded_generator(args.seed, "evaluate"))
     seconds = time.perf_counter() - start
 
     test_images, test_labels = test_loader.dataset[torch.arange(len(test_loader.dataset))]

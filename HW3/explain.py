@@ -2,7 +2,7 @@
 
     python -m HW3.explain walk result/vae/convae_latest.pt
     python -m HW3.explain traverse result/vae/convae_latest.pt
-    python -m HW3.explain kl result/vae_0.1 result/vae result/vae_2
+    python -m HW3.explain kl result/vae_0.05 result/vae result/vae_2
     python -m HW3.explain steps result/diffusion/diffusion_latest.pt
     python -m HW3.explain guidance result/tiny_sd/tiny_sd_latest.pt
 
@@ -32,21 +32,21 @@ from torch import Tensor
 
 from HW3 import checkpoint, cli, pictures, runtime
 from HW3.data import NUM_CLASSES, get_mnist_dataloaders
-from HW3.drawing import Sampling, restore
+from HW3.drawing import Sampling, draw_in_parts, restore
 from HW3.evaluate import judge, load_classifier
-from HW3.vae import ConvVAE, restore_vae
+from HW3.vae import ConvVAE, kl_divergence, restore_vae, vae_loss
 
 WALK_STEPS = 10
 TRAVERSED, TRAVERSE_REACH, TRAVERSE_STEPS = 8, 3.0, 11
 ACTIVE = 0.1  # nats of KL divergence above which a latent dimension is in use
 DDIM_STEPS = (5, 10, 20, 50, 200)
-GUIDANCE_STEPS = 50  # of DDIM
 GUIDANCE_SCALES = (0.0, 1.0, 2.0, 3.0, 5.0, 7.0)
 
 
 def test_set(saved: dict, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
     """Return the test images (N, 1, 32, 32) and labels (N,) of the data set that a checkpoint stems from."""
-    _, _, loader = get_mnist_dataloaders(args.data_dir, dataset=saved["args"]["dataset"])
+    dataset = saved["args"]["dataset"]
+    _, _, loader = get_mnist_dataloaders(args.data_dir, dataset=dataset, device=args.device)
     return loader.dataset[torch.arange(len(loader.dataset))]
 
 
@@ -68,16 +68,16 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     return direction * (a.norm() + share * (b.norm() - a.norm()))
 
 
-def kl_per_dimension(vae: ConvVAE, images: Tensor) -> Tensor:
-    """Return the KL divergence of q(z|x) from the prior in each dimension (D,), in nats, mean over images."""
-    mu, logvar = (torch.cat(parts) for parts in zip(*map(vae.encode, images.split(500)), strict=True))
-    return -0.5 * (1 + logvar - mu.square() - logvar.exp()).mean(dim=0)
+def encode(vae: ConvVAE, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mu and logvar (N, D) of many images (N, 1, 32, 32)."""
+    mu, logvar = zip(*map(vae.encode, images.split(500)), strict=True)
+    return torch.cat(mu), torch.cat(logvar)
 
 
 @torch.inference_mode()
 def draw_walk(saved: dict, args: argparse.Namespace) -> Image.Image:
     """Walk from one test image of each class to one of the next."""
-    vae = restore_vae(saved)
+    vae = restore_vae(saved).to(args.device)
     images, labels = test_set(saved, args)
     firsts = torch.stack([images[labels == label][0] for label in range(NUM_CLASSES)])
     z, _ = vae.encode(firsts)
@@ -90,14 +90,14 @@ def draw_walk(saved: dict, args: argparse.Namespace) -> Image.Image:
 @torch.inference_mode()
 def draw_traverse(saved: dict, args: argparse.Namespace) -> Image.Image:
     """Change a test image's latent in one dimension at a time: those with the largest KL divergence."""
-    vae = restore_vae(saved)
+    vae = restore_vae(saved).to(args.device)
     images, _ = test_set(saved, args)
-    kl = kl_per_dimension(vae, images)
-    generator = runtime.seeded_generator(args.seed, "explain")
-    chosen = torch.randint(len(images), (1,), generator=generator)
+    mu, logvar = encode(vae, images)
+    kl = kl_divergence(mu, logvar).mean(dim=0)  # (N, D) -> (D,)
+    chosen = torch.randint(len(images), (), generator=runtime.seeded_generator(args.seed, "explain"))
     dimensions = kl.argsort(descending=True)[:TRAVERSED].tolist()
     values = torch.linspace(-TRAVERSE_REACH, TRAVERSE_REACH, TRAVERSE_STEPS)
-    z = vae.encode(images[chosen])[0].repeat(len(dimensions), TRAVERSE_STEPS, 1)  # (rows, steps, D)
+    z = mu[chosen].repeat(len(dimensions), TRAVERSE_STEPS, 1)  # (D,) -> (rows, steps, D)
     for row, dimension in enumerate(dimensions):
         z[row, :, dimension] = values
     rows = [f"z[{dimension}], KL {kl[dimension]:.2f}" for dimension in dimensions]
@@ -109,17 +109,17 @@ def draw_traverse(saved: dict, args: argparse.Namespace) -> Image.Image:
 def draw_kl(*saved: dict, args: argparse.Namespace) -> Image.Image:
     """Put reconstructions and prior samples of several VAEs beside one another."""
     images, _ = test_set(saved[0], args)
-    shown = images[:24]
-    columns = [pictures.stack([("test images", pictures.board(shown, 6))])]
+    columns = [pictures.stack([("test images", pictures.board(images[:24], 6))])]
     for each in saved:
-        vae = restore_vae(each)
-        kl = kl_per_dimension(vae, images)
-        recon = torch.cat([vae.decode(vae.encode(part)[0]) for part in images.split(500)])
-        error = (recon - images).square().sum(dim=(1, 2, 3)).mean()
+        vae = restore_vae(each).to(args.device)
+        mu, logvar = encode(vae, images)
+        recon = torch.cat([vae.decode(part) for part in mu.split(500)])
+        _, rec, kl = (part / len(images) for part in vae_loss(recon, images, mu, logvar))
+        active = (kl_divergence(mu, logvar).mean(dim=0) > ACTIVE).sum()
         z = torch.randn(30, vae.latent_dim, generator=runtime.seeded_generator(args.seed, "explain"))
-        numbers = f"squared error {error:.1f}, KL {kl.sum():.1f}, {(kl > ACTIVE).sum()} active"
-        title = f"KL weight {each['args']['kl_weight']:g}: {numbers}"
-        parts = [(title, pictures.board(recon[: len(shown)], 6)), ("prior", pictures.board(vae.decode(z), 6))]
+        samples = vae.decode(z.to(args.device))
+        title = f"KL weight {each['args']['kl_weight']:g}: error {rec:.1f}, KL {kl:.1f}, {active} active"
+        parts = [(title, pictures.board(recon[:24], 6)), ("prior samples", pictures.board(samples, 6))]
         columns.append(pictures.stack(parts))
     return pictures.stack([("", column) for column in columns], beside=True)
 
@@ -145,8 +145,8 @@ def draw_guidance(saved: dict, args: argparse.Namespace) -> Image.Image:
     labels = torch.arange(args.n) % NUM_CLASSES
     drawn, rows = [], []
     for scale in GUIDANCE_SCALES:
-        draw = restore(saved, Sampling("ddim", GUIDANCE_STEPS, guidance_scale=scale), args.device)
-        images = draw(labels, runtime.seeded_generator(args.seed, "explain"))
+        draw = restore(saved, Sampling(guidance_scale=scale), args.device)
+        images = draw_in_parts(draw, labels, runtime.seeded_generator(args.seed, "explain"))
         right = (judge(classifier, images)[1].argmax(dim=1).cpu() == labels).float().mean()
         drawn.append(images[: 2 * NUM_CLASSES])
         rows.append(f"w = {scale:g}: {right:.1%} right")
@@ -171,10 +171,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("picture", choices=tuple(PICTURES), help="what to draw")
     add("checkpoints", type=Path, nargs="+", help="or the run's folder; kl takes two or more")
     add("--out", type=cli.png_path, help="the picture; result/explain/PICTURE.png when not given")
-    add("--n", type=cli.integer(20, 10000), default=200, help="digits to judge per guidance scale")
+    add("--n", type=cli.integer(20, 10000), default=200, help="of guidance: digits to judge per scale")
     add("--seed", type=cli.integer(0, 2**32 - 1), default=42, help="of all randomness")
     add("--data-dir", type=Path, default=Path("data"), help="folder of the data set, or its parent")
-    add("--cache-dir", type=Path, default=Path("result/evaluate"), help="where the classifier is kept")
+    add(
+        "--cache-dir",
+        type=Path,
+        default=Path("result/evaluate"),
+        help="of guidance: where the classifier is kept",
+    )
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to draw")
     args = parser.parse_args(argv)
     if (len(args.checkpoints) > 1) != (args.picture == "kl"):
@@ -190,9 +195,8 @@ def main(argv: list[str] | None = None) -> None:
     args.device = runtime.pick_device(args.device)
     args.out = args.out or Path(f"result/explain/{args.picture}.png")
     draw, stages = PICTURES[args.picture]
-    files = [next(path.glob("*_latest.pt"), path) if path.is_dir() else path for path in args.checkpoints]
-    saved = [checkpoint.load(path, *stages) for path in files]
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    saved = [checkpoint.load(path, *stages) for path in args.checkpoints]
+    runtime.prepare_file(args.out)
     pictures.save(draw(*saved, args=args), args.out)
     print(args.out)
 

@@ -3,6 +3,7 @@
 Each run has a panel: a slider over the epochs of its grids, its curves, times, flags and checkpoints. Stages
 without a run stand there with the command that makes one. The scripts refresh the page after every epoch,
 from what lies on disk alone: metrics.csv, flags.json and the names of the pictures; no checkpoint is opened.
+It lies beside the folder of the run: result/index.html for result/vae.
 
 The page needs no network and no server. It shows the pictures that lie beside it, unless it is written with
 --embed, for handing in or sending away. How it looks and behaves stands in gallery.html.
@@ -13,6 +14,7 @@ import base64
 import csv
 import io
 import json
+import os
 import re
 import sys
 import time
@@ -21,10 +23,16 @@ from typing import Any
 from urllib.parse import quote
 
 from HW3 import exits
+
+if __name__ == "__main__":
+    exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
+
+from HW3 import cli
 from HW3.run_folder import write_whole
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 MARK = '<meta name="generator" content="HW3.gallery">'
+RELOADING = 1800  # seconds for which an open page reloads: until the next epoch, or the next stage, is there
 STAGES = {  # the name before _latest.pt: title, the stage it builds on, command of the quickstart
     "convae": ("Stage 1: VAE", "", "python train_vae.py --epochs 40 --kl-weight 0.5"),
     "diffusion": ("Stage 2: diffusion on pixels", "", "python train_diffusion.py"),
@@ -50,65 +58,69 @@ def read_run(folder: Path, *, embed: bool) -> dict[str, Any] | None:
         embed: put the pictures themselves in, as data URLs, instead of links to them.
     """
     stage = next((name for name in STAGES if (folder / f"{name}_latest.pt").exists()), None)
-    metrics, flags = folder / "metrics.csv", folder / "flags.json"
-    if stage is None or not metrics.exists():
+    if stage is None or not (folder / "metrics.csv").exists():
         return None
-    rows = [
-        {name: float(value) for name, value in row.items()}
-        for row in csv.DictReader(io.StringIO(metrics.read_text()))
-    ]
-    settings = json.loads(flags.read_text()) if flags.exists() else {}
-    unfinished = rows[-1]["epoch"] < settings.get("epochs", 0)
+    run = {"name": folder.name, "stage": stage, "title": STAGES[stage][0], "aside": moved_aside(folder)}
+    try:
+        table = csv.DictReader(io.StringIO((folder / "metrics.csv").read_text()))
+        metrics = [{name: float(value) for name, value in row.items()} for row in table]
+        flags = json.loads((folder / "flags.json").read_text()) if (folder / "flags.json").exists() else {}
+        run |= {"metrics": metrics, "seconds": metrics[-1]["seconds"]}
+        run |= {"flags": dict(flags), "epochs": int(flags.get("epochs", 0))}
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        return run | {"problem": f"metrics.csv or flags.json is damaged: {error}"}
     grids: dict[str, dict[int, str]] = {}
-    for picture in sorted(folder.glob("*_epoch_[0-9]*.png")):
-        kind, epoch = re.fullmatch(r"(.+)_epoch_(\d+)\.png", picture.name).groups()
-        if embed:
-            source = "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
-        else:
-            source = quote(f"{folder.name}/{picture.name}")
-        grids.setdefault(kind, {})[int(epoch)] = source
-    return {
-        "name": folder.name,
-        "stage": stage,
-        "title": STAGES[stage][0],
-        "aside": bool(re.search(r"\.\d+$", folder.name)),
-        # A run that is late by five epochs was interrupted.
-        "training_until": metrics.stat().st_mtime + 5 * rows[-1]["seconds"] if unfinished else 0,
-        "metrics": rows,
-        "epochs": settings.get("epochs"),
-        "flags": settings,
-        "grids": grids,
-        "checkpoints": [
-            f"{file.name} ({file.stat().st_size / 1e6:.1f} MB)" for file in sorted(folder.glob("*.pt"))
-        ],
-    }
+    for picture in sorted(folder.glob("*.png")):
+        if named := re.fullmatch(r"(.+)_epoch_(\d+)\.png", picture.name):
+            grids.setdefault(named[1], {})[int(named[2])] = source(picture, embed=embed)
+    sizes = {file.name: file.stat().st_size / 1e6 for file in sorted(folder.glob("*.pt"))}
+    checkpoints = [f"{name} ({megabytes:.1f} MB)" for name, megabytes in sizes.items()]
+    return run | {"grids": grids, "checkpoints": checkpoints}
+
+
+def moved_aside(folder: Path) -> bool:
+    """Tell whether a folder is an earlier run that a later one has moved aside: vae.1 beside vae."""
+    named = re.fullmatch(r"(.+)\.\d+", folder.name)
+    return named is not None and folder.with_name(named[1]).is_dir()
+
+
+def source(picture: Path, *, embed: bool) -> str:
+    """Return the URL of a picture for the page beside its folder, or one that holds the picture itself."""
+    if embed:
+        return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+    return quote(os.fsencode(f"{picture.parent.name}/{picture.name}"))
 
 
 def build(root: Path, *, embed: bool = False) -> Path:
     """Write the page of all runs in the folders of root, and return its path.
 
     Raises:
-        UsageError: if an index.html is there that is not this page.
+        UsageError: if an index.html is there that is not this page, or no run.
         RunError: if it can't be written.
     """
     page = root / "index.html"
     if page.exists() and MARK not in page.read_text(errors="replace"):
         raise exits.UsageError(f"{page} is not a page of this gallery; it is left as it is")
-    runs = [
-        run for folder in sorted(root.iterdir()) if folder.is_dir() and (run := read_run(folder, embed=embed))
+    folders = [
+        path for path in sorted(root.iterdir()) if path.is_dir() and os.access(path, os.R_OK | os.X_OK)
     ]
+    runs = [run for folder in folders if (run := read_run(folder, embed=embed))]
+    if not runs:
+        raise exits.UsageError(f"no folder in {root} holds a run; make one, as with: python train_vae.py")
     parts: list[dict[str, Any]] = []
     for stage, (title, needs, command) in STAGES.items():
         found = sorted((run for run in runs if run["stage"] == stage), key=lambda run: run["aside"])
         parts += found or [{"title": title, "needs": needs, "command": command}]
+    now = time.time()
+    patience = max(RELOADING, *(5 * run.get("seconds", 0) for run in runs))
     data = {
         "folder": str(root),
-        "written": time.time(),
-        "training_until": max((run["training_until"] for run in runs), default=0),
+        "written": now,
+        "reload_until": 0 if embed else now + patience,
         "parts": parts,
     }
     text = json.dumps(data).replace("<", r"\u003c")  # "</script>" in a name must not end the script
-    write_whole(page, TEMPLATE.read_text().replace("{{DATA}}", text).encode())
+    write_whole(page, TEMPLATE.read_text(encoding="utf-8").replace("{{DATA}}", text).encode())
     return page
 
 
@@ -122,9 +134,7 @@ def refresh(folder: Path) -> None:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the flags."""
-    from HW3.cli import Parser  # late: it loads torch, which the page itself does not need
-
-    parser = Parser(__doc__)
+    parser = cli.Parser(__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("result"), help="which holds the runs")
     parser.add_argument("--embed", action="store_true", help="put the pictures into the page")
     return parser.parse_args(argv)
@@ -135,9 +145,7 @@ def main(argv: list[str] | None = None) -> None:
     """Write the page, and say where."""
     args = parse_args(argv)
     if not args.folder.is_dir():
-        raise exits.UsageError(
-            f"{args.folder} is not a folder; train first, for example: python train_vae.py"
-        )
+        raise exits.UsageError(f"{args.folder} is not a folder; train first, as with: python train_vae.py")
     print(build(args.folder, embed=args.embed))
 
 

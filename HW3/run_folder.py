@@ -46,7 +46,8 @@ def open_run_folder(
         for leftover in (file for pattern in patterns for file in folder.glob(f".{pattern}.*.tmp")):
             leftover.unlink()
         earlier = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
-        if earlier and not metrics:
+        # A run that was ended in its first epoch left its flags alone.
+        if not metrics and any(file.name != "flags.json" for file in earlier):
             numbered = (Path(f"{folder.resolve()}.{n}") for n in itertools.count(1))
             aside = next(path for path in numbered if not path.exists())
             aside.mkdir()

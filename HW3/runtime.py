@@ -6,6 +6,7 @@ Plain functions; none of them knows a model or a loss, calls `backward()` or ite
 import importlib
 import io
 import sys
+import tempfile
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +17,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from HW3 import gallery
 from HW3.exits import RunError, UsageError
 from HW3.run_folder import write_metrics, write_whole
 
@@ -98,6 +98,20 @@ def seeded_generator(seed: int, purpose: str) -> torch.Generator:
 
 
 # Grids and progress
+
+
+def prepare_file(path: Path) -> None:
+    """Make the folder of a file that will be written later, and try to write there now.
+
+    Raises:
+        UsageError: if that is not possible.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            pass
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror}") from error
 
 
 def save_grid(images: Tensor, path: Path, columns: int = 8) -> None:
@@ -202,9 +216,8 @@ def note_other_dataset(earlier: dict, path: Path, dataset: str) -> None:
 
 
 def report_epoch(folder: Path, metrics: list[dict], epochs: int, look_at: Path | None) -> None:
-    """Write metrics.csv and the gallery, and print the last epoch: its numbers, its time, what to look at."""
+    """Write metrics.csv and print the line of the last epoch: its numbers, its time, the file to look at."""
     write_metrics(folder, metrics)
-    gallery.refresh(folder)
     row = dict(metrics[-1])
     epoch, seconds = row.pop("epoch"), row.pop("seconds")
     numbers = "  ".join(f"{name} {value:.4f}" for name, value in row.items())

@@ -1,4 +1,4 @@
-"""Draw digits from a checkpoint of any script, rebuilt from the checkpoint alone.
+"""Draw digits from a checkpoint of any script, from which the model is rebuilt.
 
     python -m HW3.sample result/diffusion/diffusion_latest.pt --sampler ddpm --gif
     python -m HW3.sample result/tiny_sd/tiny_sd_latest.pt --prompt "seven three nine" --strip
@@ -11,6 +11,7 @@ device, up to rounding.
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,18 @@ if __name__ == "__main__":
     exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from HW3 import cli, pictures, runtime
+from HW3 import checkpoint, cli, pictures, runtime
 from HW3.clip import TinyCLIP, prompt_to_labels
 from HW3.data import NUM_CLASSES, get_mnist_dataloaders
-from HW3.drawing import DRAWING_STAGES, Sampling, load, restore
+from HW3.drawing import DRAWING_STAGES, Sampling, count_steps, restore
 from HW3.mnist_files import class_names
 
 NUM_FRAMES, NUM_STRIP = 40, 10  # steps that an animation and a strip show
 STRIP_IMAGES = 4
+MOST = 1000  # digits at once; more would take much memory
 BOARD_IMAGES, BOARD_MISTAKES = 50, 30
 
 
@@ -41,15 +44,17 @@ class Trace:
     """
 
     def __init__(self, steps: int) -> None:
-        self.left = steps
-        self.shown = {round(i * steps / NUM_FRAMES) for i in range(1, NUM_FRAMES + 1)}
+        self.seen = 0
+        last = steps - 1
+        self.shown = {round(i * last / (NUM_FRAMES - 1)) for i in range(NUM_FRAMES)}
         self.frames: list[tuple[int, Tensor, Tensor]] = []
 
-    def __call__(self, t: int, x_t: Tensor, x0_pred: Tensor) -> None:
+    def __call__(self, t: int, show: Callable[[], tuple[Tensor, Tensor]]) -> None:
         """Keep this step, if it is one of those to show."""
-        if self.left in self.shown:
+        if self.seen in self.shown:
+            x_t, x0_pred = show()
             self.frames.append((t, x_t.cpu(), x0_pred.cpu()))
-        self.left -= 1
+        self.seen += 1
 
     def save_animation(self, images: Tensor, path: Path, columns: int) -> None:
         """Write a GIF in which noise becomes the images (B, 1, 32, 32)."""
@@ -59,8 +64,8 @@ class Trace:
     def save_strip(self, images: Tensor, path: Path) -> None:
         """Write a PNG of the first images with x_t and x0_pred, step by step."""
         last = len(self.frames) - 1
-        chosen = [self.frames[round(i * last / (NUM_STRIP - 1))] for i in range(NUM_STRIP)]
-        chosen = [frame for i, frame in enumerate(chosen) if frame not in chosen[:i]]
+        indices = sorted({round(i * last / (NUM_STRIP - 1)) for i in range(NUM_STRIP)})
+        chosen = [self.frames[i] for i in indices]
         tiles, rows = [], []
         for i in range(min(len(images), STRIP_IMAGES)):
             for row, kind in ((1, "x_t"), (2, "x0_pred")):
@@ -71,14 +76,13 @@ class Trace:
 
 
 @torch.inference_mode()
-def draw_clip_board(saved: dict[str, Any], args: argparse.Namespace, device: torch.device) -> str:
-    """Draw test images with the labels that CLIP finds nearest, its mistakes, and the confusion matrix.
-
-    Returns:
-        The accuracy, in words.
-    """
+def clip_board(
+    saved: dict[str, Any], args: argparse.Namespace, device: torch.device
+) -> tuple[Image.Image, str]:
+    """Return a picture of test images with the labels nearest to them, of the mistakes, and of the confusion
+    matrix; and the accuracy in words."""
     model = TinyCLIP(**saved["model_config"])
-    model.load_state_dict(saved["model_state"])
+    checkpoint.load_weights(model, saved["model_state"])
     model = model.to(device).eval()
     dataset = saved["args"]["dataset"]
     _, _, loader = get_mnist_dataloaders(args.data_dir, 500, dataset=dataset, device=device)
@@ -87,7 +91,7 @@ def draw_clip_board(saved: dict[str, Any], args: argparse.Namespace, device: tor
     images, labels, predictions = images.cpu(), labels.cpu(), predictions.cpu()
     wrong = (predictions != labels).nonzero()[:, 0]
 
-    def labelled(indices: Tensor) -> pictures.Image.Image:
+    def labelled(indices: Tensor) -> Image.Image:
         pairs = zip(predictions[indices].tolist(), labels[indices].tolist(), strict=True)
         captions = [
             (f"{seen}", pictures.INK) if seen == label else (f"{seen}, is {label}", pictures.WRONG)
@@ -105,12 +109,9 @@ def draw_clip_board(saved: dict[str, Any], args: argparse.Namespace, device: tor
         shown = wrong[:BOARD_MISTAKES]
         parts.append((f"Mistakes, {len(shown)} of {len(wrong)}", labelled(shown)))
     matrix = pictures.confusion_matrix(counts, names)
-    columns = [
-        pictures.stack(parts),
-        pictures.stack([(f"Row: right class; column: nearest. {accuracy}", matrix)]),
-    ]
-    pictures.save(pictures.stack([("", column) for column in columns], beside=True), args.out)
-    return accuracy
+    title = f"Row: right class; column: nearest. {accuracy}"
+    columns = [pictures.stack(parts), pictures.stack([(title, matrix)])]
+    return pictures.stack([("", column) for column in columns], beside=True), accuracy
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -122,7 +123,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--prompt", help='what tiny SD shall draw: 31415, or "seven three nine"; repeated up to --n')
     add("--gif", action="store_true", help="also write the denoising as an animation")
     add("--strip", action="store_true", help="also write x_t and the prediction of x0 over the steps")
-    cli.add_drawing_flags(parser, n=None, least=1, most=1000, precision="fp32")
+    cli.add_drawing_flags(parser, n=None, least=1, most=MOST, precision="fp32")
     return parser.parse_args(argv)
 
 
@@ -130,17 +131,20 @@ def choose_labels(saved: dict[str, Any], prompt: str | None, n: int | None) -> t
     """Return the labels int64 (n,) to draw and the number of columns of their picture.
 
     Raises:
-        UsageError: if the prompt is not understood.
+        UsageError: if the prompt is not understood, or asks for too many digits.
     """
     if prompt is None:
         columns = 10 if saved["stage"] == "tiny_sd" else 8
-        return torch.arange(n or 8 * columns) % NUM_CLASSES, columns
+        n = n or 8 * columns
+        return torch.arange(n) % NUM_CLASSES, min(n, columns)
     try:
         wanted = prompt_to_labels(prompt, class_names(saved["args"]["dataset"]))
     except ValueError as error:
         raise exits.UsageError(f"--{error}") from error
-    labels = torch.tensor(wanted).repeat(-(-(n or len(wanted)) // len(wanted)))[: n or len(wanted)]
-    return labels, min(len(wanted), 16)
+    n = n or len(wanted)
+    if n > MOST:
+        raise exits.UsageError(f"--prompt: at most {MOST} digits, got {n}")
+    return torch.tensor(wanted).repeat(-(-n // len(wanted)))[:n], min(n, len(wanted), 16)
 
 
 @exits.exit_codes
@@ -149,36 +153,37 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     device = runtime.pick_device(args.device)
     sampling = Sampling(args.sampler, args.steps, args.eta, args.guidance_scale)
-    saved, sampling = load(args.checkpoint, sampling, *DRAWING_STAGES, "clip")
+    saved = checkpoint.load(args.checkpoint, *DRAWING_STAGES, "clip")
     stage = saved["stage"]
     if args.prompt is not None and stage != "tiny_sd":
         raise exits.UsageError(f"--prompt: only tiny SD can be told what to draw; this is {stage}")
     for name in ("gif", "strip"):
         if getattr(args, name) and stage in ("vae", "clip"):
             raise exits.UsageError(f"--{name}: {stage} takes no steps that could be shown")
-    args.out = args.out or Path(f"result/sample/{stage}.png")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
+    out = args.out or Path(f"result/sample/{stage}.png")
     if stage == "clip":
-        print(f"{args.out}: {draw_clip_board(saved, args, device)}")
+        runtime.prepare_file(out)
+        board, accuracy = clip_board(saved, args, device)
+        pictures.save(board, out)
+        print(f"{accuracy}: {out}")
         return
 
     labels, columns = choose_labels(saved, args.prompt, args.n)
     draw = restore(saved, sampling, device)
-    trace = None
-    if args.gif or args.strip:
-        trace = Trace(sampling.steps if args.sampler == "ddim" else saved["diffusion_config"]["timesteps"])
+    trace = Trace(count_steps(saved, sampling)) if args.gif or args.strip else None
+    runtime.prepare_file(out)
+    start = time.perf_counter()
     with runtime.autocast(device, args.precision):
         images = draw(labels, runtime.seeded_generator(args.seed, "sample"), trace)
-    runtime.save_grid(images, args.out, columns)
-    written = [args.out]
+    seconds = time.perf_counter() - start
+    runtime.save_grid(images, out, columns)
+    written = [out]
     if args.gif:
-        written.append(args.out.with_suffix(".gif"))
+        written.append(out.with_suffix(".gif"))
         trace.save_animation(images, written[-1], columns)
     if args.strip:
-        written.append(args.out.with_stem(f"{args.out.stem}_strip"))
+        written.append(out.with_stem(f"{out.stem}_strip"))
         trace.save_strip(images, written[-1])
-    seconds = time.perf_counter() - start
     print(f"{len(labels)} digits in {seconds:.1f} s: {', '.join(map(str, written))}")
 
 

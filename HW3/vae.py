@@ -191,6 +191,20 @@ def double(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
     return conv, nn.BatchNorm2d(out_channels), nn.ReLU()
 
 
+def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
+    """Return the KL divergence of q(z|x) from the prior in each latent dimension, in nats.
+
+    KL = -1/2 (1 + logvar - mu^2 - exp(logvar)); appendix B of Kingma and Welling.
+
+    Args:
+        mu, logvar: of q(z|x), (B, D).
+
+    Returns:
+        (B, D), at least 0.
+    """
+    return -0.5 * (1 + logvar - mu.square() - logvar.exp())
+
+
 def vae_loss(
     recon: Tensor, x: Tensor, mu: Tensor, logvar: Tensor, kl_weight: float = 1.0, loss_type: str = "mse"
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -198,7 +212,7 @@ def vae_loss(
 
     total = rec + kl_weight * kl; Eq. (10) of Kingma and Welling with
     rec = sum (recon - x)^2, or sum -[x log recon + (1 - x) log(1 - recon)],
-    kl = -1/2 sum (1 + logvar - mu^2 - exp(logvar)), their appendix B.
+    kl = sum KL(q(z|x) || p(z)), see `kl_divergence`.
 
     Args:
         recon, x: reconstructions and images (B, 1, 32, 32) in [0, 1].
@@ -218,5 +232,5 @@ def vae_loss(
         rec = F.binary_cross_entropy(recon, x, reduction="sum")
     else:
         raise ValueError(f"loss_type must be 'mse' or 'bce', got {loss_type!r}")
-    kl = -0.5 * torch.sum(1 + logvar - mu.square() - logvar.exp())
+    kl = kl_divergence(mu, logvar).sum()
     return rec + kl_weight * kl, rec, kl

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from HW3.clip import TinyCLIP, clip_loss
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.guidance import GuidedModel
-from HW3.vae import ConvVAE, vae_loss
+from HW3.vae import ConvVAE, kl_divergence, vae_loss
 from tests.grading.papers import DEFAULT, HARSH
 from tests.grading.recorder import RecordingModel
 
@@ -150,6 +150,13 @@ def test_vae_errors():
     for loss_type in ("mse", "bce"):
         copy = "".join(list(loss_type))  # equal, but another object
         assert vae_loss(x, x, mu, mu, loss_type=copy)[0] == vae_loss(x, x, mu, mu, loss_type=loss_type)[0]
+
+
+def test_kl_divergence_of_gaussians():
+    mu, logvar = torch.randn(6, 4), torch.randn(6, 4)
+    normal = torch.distributions.Normal
+    expected = torch.distributions.kl_divergence(normal(mu, (logvar / 2).exp()), normal(0.0, 1.0))
+    torch.testing.assert_close(kl_divergence(mu, logvar), expected)
 
 
 def test_latents_as_maps():

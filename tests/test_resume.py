@@ -264,7 +264,7 @@ def test_killed_200_times_while_saving_leaves_whole_files(tmp_path):
                     saved += 1
         saver.kill()
     assert saved > 300
-    run_folder.open_run_folder(tmp_path, "convae", [{"epoch": 1}])
+    run_folder.open_run_folder(tmp_path, "convae", [{"epoch": 1}], {})
     assert {file.name for file in tmp_path.iterdir()} == {
         "convae_best.pt",
         "convae_latest.pt",

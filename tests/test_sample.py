@@ -7,7 +7,7 @@ from PIL import Image
 
 from HW3 import checkpoint, sample
 from HW3.clip import prompt_to_labels
-from HW3.drawing import DRAWING_STAGES, Sampling, load, restore
+from HW3.drawing import DRAWING_STAGES, Sampling, count_steps, restore
 from HW3.mnist_files import class_names
 
 STEPS = "--steps=6"  # as many as the tiny runs have
@@ -56,11 +56,11 @@ def test_prompts_are_understood(dataset, prompt, labels):
     ],
 )
 def test_prompts_that_are_not_understood(trained, tmp_path, capsys, prompt, named):
-    out = tmp_path / "x.png"
-    assert run(trained.checkpoint("tiny_sd"), STEPS, f"--prompt={prompt}", f"--out={out}") == 2
+    out = tmp_path / "new/x.png"
+    assert run(trained.checkpoint("tiny_sd"), f"--prompt={prompt}", f"--out={out}") == 2
     error = capsys.readouterr().err
     assert named in error and "seven" in error and error.count("\n") == 1
-    assert not out.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,11 @@ def test_every_stage_draws_the_same_for_the_same_seed(trained, tmp_path, stage, 
     assert np.array_equal(pixels(first), pixels(again)) and not np.array_equal(pixels(first), pixels(other))
 
 
-def test_steps_are_fifty_or_all_there_are(trained):
-    for stage, steps in (("diffusion", 6), ("vae", 50)):
-        assert load(trained.checkpoint(stage), Sampling(), stage)[1].steps == steps
+@pytest.mark.parametrize(("timesteps", "steps"), [(6, 6), (50, 50), (1000, 50)])
+def test_steps_are_fifty_or_all_there_are(timesteps, steps):
+    saved = {"diffusion_config": {"timesteps": timesteps}}
+    assert count_steps(saved, Sampling()) == steps
+    assert count_steps(saved, Sampling("ddpm", steps=5)) == timesteps
 
 
 def test_default_place_of_the_picture(trained, tmp_path, monkeypatch):
@@ -113,9 +115,9 @@ def test_watching_changes_nothing_and_sees_every_step(trained, stage, sampler):
     draw = restore(saved, Sampling(sampler, steps=4), torch.device("cpu"))
     labels, seen = torch.arange(3), []
     alone = draw(labels, torch.Generator().manual_seed(0))
-    watched = draw(labels, torch.Generator().manual_seed(0), lambda *step: seen.append(step))
+    watched = draw(labels, torch.Generator().manual_seed(0), lambda t, show: seen.append((t, *show())))
     assert torch.equal(alone, watched)
-    assert torch.equal(alone, draw(labels, torch.Generator().manual_seed(0))) and len(seen) in (4, 6)
+    assert torch.equal(alone, draw(labels, torch.Generator().manual_seed(0)))
     assert [t for t, _, _ in seen] == ([5, 4, 3, 2, 1, 0] if sampler == "ddpm" else [5, 3, 2, 0])
     for _, x_t, x0_pred in seen:
         assert x_t.shape == x0_pred.shape == alone.shape
@@ -140,9 +142,9 @@ def test_animation_and_strip_end_in_the_picture(trained, tmp_path):
 def test_long_walks_are_thinned_out():
     trace = sample.Trace(1000)
     for t in reversed(range(1000)):
-        trace(t, torch.zeros(1), torch.zeros(1))
+        trace(t, lambda: (torch.zeros(1), torch.zeros(1)))
     steps = [t for t, _, _ in trace.frames]
-    assert len(steps) == sample.NUM_FRAMES and steps[0] == 999
+    assert len(steps) == sample.NUM_FRAMES and (steps[0], steps[-1]) == (999, 0)
 
 
 def test_board_of_clip_says_what_it_predicts(trained, tmp_path, capsys):
@@ -170,6 +172,9 @@ def test_board_of_clip_says_what_it_predicts(trained, tmp_path, capsys):
         ("vae", ["--sampler=euler"], "--sampler"),
         ("vae", ["--seed=-1"], "--seed"),
         ("vae", ["--out=x.jpg"], "--out"),
+        ("vae", [f"--out={'x' * 300}.png"], "can't be written"),
+        ("vae", ["--out=/dev/null/x.png"], "can't be written"),
+        ("tiny_sd", [f"--prompt={'7' * 1001}"], "at most 1000 digits, got 1001"),
     ],
 )
 def test_wrong_use_is_refused(trained, tmp_path, capsys, monkeypatch, stage, flags, named):
@@ -183,3 +188,15 @@ def test_wrong_use_is_refused(trained, tmp_path, capsys, monkeypatch, stage, fla
 def test_missing_checkpoint_is_explained(tmp_path, capsys):
     assert run(tmp_path / "none.pt") == 2
     assert "none.pt does not exist" in capsys.readouterr().err
+
+
+def test_weights_of_another_version_are_explained(trained, tmp_path, capsys):
+    saved = torch.load(trained.checkpoint("latent_diffusion"), weights_only=True)
+    del saved["model_state"]["head.bias"]
+    torch.save(saved, tmp_path / "old.pt")
+    assert run(tmp_path / "old.pt") == 2
+    assert "do not fit EpsMLP" in capsys.readouterr().err
+
+
+def test_folder_of_a_run_stands_for_its_latest_checkpoint(trained, tmp_path):
+    assert run(trained.folder / "vae", f"--out={tmp_path / 'x.png'}", "--steps=60") == 0

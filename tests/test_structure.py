@@ -15,14 +15,15 @@ MAY_PRINT = {"run_folder", "runtime", "exits"} | COMMANDS
 MAY_IMPORT = {  # of the package; a module that is not named here imports nothing of it
     "run_folder": {"exits"},
     "gallery": {"cli", "exits", "run_folder"},
-    "runtime": {"exits", "gallery", "run_folder"},
+    "runtime": {"exits", "run_folder"},
+    "expected": {"checkpoint"},
     "pictures": {"run_folder"},
     "data": {"mnist_files", "runtime"},
     "mnist_files": {"exits", "runtime", "synthetic"},
     "mlp": {"Unet"},
     "checkpoint": {"ema", "exits", "run_folder"},
     "drawing": {"checkpoint", "data", "diffusion", "exits", "guidance", "mlp", "Unet", "vae"},
-    "sample": {"cli", "clip", "data", "drawing", "exits", "mnist_files", "pictures", "runtime"},
+    "sample": {"checkpoint", "cli", "clip", "data", "drawing", "exits", "mnist_files", "pictures", "runtime"},
     "evaluate": {"checkpoint", "cli", "clip", "data", "drawing", "exits", "runtime"},
     "explain": {"checkpoint", "cli", "data", "drawing", "evaluate", "exits", "pictures", "runtime", "vae"},
     "cli": {"diffusion", "mnist_files"},  # to check flags
@@ -104,3 +105,8 @@ def test_everything_public_has_a_docstring(path):
                 if isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
                     argparse_documents = path.stem == "cli" and isinstance(node, ast.ClassDef)
                     assert argparse_documents or ast.get_docstring(member), f"{member.name} has no docstring"
+
+
+def test_pictures_of_the_readme_are_there():
+    for name in re.findall(r"!\[.*?\]\((.*?)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / name).is_file(), name
