@@ -22,7 +22,7 @@ SMALL := --num_res_blocks 1 --batch_size 64
 	touch $@
 
 demo: .venv/installed
-	@echo "Training all five stages on synthetic digits, small: under 5 minutes on 2 cores. Pictures: result/demo/"
+	@echo "Training all five stages on synthetic digits, small: 5 minutes on 2 cores, 10 on 2 without bf16."
 	$(PY) train_vae.py $(DEMO) --out_dir result/demo/vae --epochs 5 --lr 1e-3 --kl-weight 0.5
 	$(PY) train_diffusion.py $(DEMO) --out_dir result/demo/diffusion --epochs 3 --lr 2e-4 $(SMALL) --sample_every 3
 	$(PY) train_latent_diffusion.py $(DEMO) --out_dir result/demo/latent_diffusion --epochs 12 --lr 3e-4 \
@@ -30,7 +30,6 @@ demo: .venv/installed
 	$(PY) train_clip.py $(DEMO) --out_dir result/demo/clip --epochs 3
 	$(PY) train_tiny_sd.py $(DEMO) --out_dir result/demo/tiny_sd --epochs 4 $(SMALL) \
 		--clip_ckpt result/demo/clip/clip_latest.pt
-	$(PY) -m HW3.sample result/demo/tiny_sd/tiny_sd_latest.pt --prompt 31415 --out result/demo/31415.png
 	@echo "Open result/demo/index.html in a browser: the pictures epoch by epoch, and the curves."
 
 test: .venv/installed-tests

@@ -114,7 +114,7 @@ def build(root: Path, *, embed: bool = False) -> Path:
     now = time.time()
     patience = max(RELOADING, *(5 * run.get("seconds", 0) for run in runs))
     data = {
-        "folder": str(root),
+        "folder": root.resolve().name,
         "written": now,
         "reload_until": 0 if embed else now + patience,
         "parts": parts,
