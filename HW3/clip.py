@@ -22,7 +22,7 @@ from torch import Tensor, nn
 INITIAL_TEMPERATURE = 0.07
 MAX_LOGIT_SCALE = math.log(100)
 FILLERS = set(
-    "a an and drawing digit digits handwritten image letter number numbers of photo picture the".split()
+    "a an and drawing digit digits handwritten image letter number numbers of photo picture the then".split()
 )
 
 
