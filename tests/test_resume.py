@@ -268,6 +268,7 @@ def test_killed_200_times_while_saving_leaves_whole_files(tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {
         "convae_best.pt",
         "convae_latest.pt",
+        "flags.json",
         "metrics.csv",
         ".lock",
     }
