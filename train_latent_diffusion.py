@@ -91,11 +91,10 @@ def main(argv=None):
         seed=args.seed,
         device=device,
     )
-    mu, logvar = space.encode(make_loader(image_loader.dataset, 1000, num_workers=args.num_workers))
-    if not saved:
-        space.standardize(mu, logvar)
+    images = make_loader(image_loader.dataset, 1000, num_workers=args.num_workers)
+    latents = space.encode(images, fit=not saved)
     train_loader = make_loader(
-        TensorDataset(mu, logvar),
+        TensorDataset(latents),
         args.batch_size,
         shuffle=True,
         seed=args.seed,
@@ -126,15 +125,14 @@ def main(argv=None):
         train_loader.sampler.set_epoch(epoch)
         losses = runtime.Losses(epoch, latest, "loss")
         model.train()
-        for mu, logvar in runtime.progress(train_loader, epoch, args.epochs, losses):
-            x0 = space.draw(mu, logvar)  # (B, D) -> (B, D, 1, 1)
+        for (x0,) in runtime.progress(train_loader, epoch, args.epochs, losses):  # (B, D, 1, 1)
             with autocast:
                 loss = diffusion.training_loss(x0)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             ema.update(model)
-            losses.add(len(mu), loss)
+            losses.add(len(x0), loss)
 
         # Draw, save, report
         row = {"epoch": epoch, **losses.means()}

@@ -24,6 +24,7 @@ if __name__ == "__main__":
     exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
 
 import torch
+from torch import nn
 from torch.utils.data import TensorDataset
 
 from HW3 import checkpoint, cli, expected, gallery, runtime
@@ -109,13 +110,12 @@ def main(argv=None):
         device=device,
         limit_batches=args.limit_batches,
     )
-    encode, decode = (space.draw, space.decode) if space else (to_signed, to_unit)
+    encode, decode = to_signed, to_unit
     if space:
-        mu, logvar = space.encode(make_loader(train_loader.dataset, 1000, num_workers=args.num_workers))
-        if not saved:
-            space.standardize(mu, logvar)
+        images = make_loader(train_loader.dataset, 1000, num_workers=args.num_workers)
+        encode, decode = nn.Identity(), space.decode
         train_loader = make_loader(
-            TensorDataset(mu, logvar, train_loader.dataset.labels),
+            TensorDataset(space.encode(images, fit=not saved), train_loader.dataset.labels),
             args.batch_size,
             shuffle=True,
             seed=args.seed,
@@ -150,8 +150,8 @@ def main(argv=None):
         train_loader.sampler.set_epoch(epoch)
         losses = runtime.Losses(epoch, latest, "loss")
         model.train()
-        for *data, y in runtime.progress(train_loader, epoch, args.epochs, losses):
-            x0 = encode(*(part.to(device) for part in data))
+        for x, y in runtime.progress(train_loader, epoch, args.epochs, losses):
+            x0 = encode(x.to(device))
             cond = class_embeddings[y.to(device)]
             kept = torch.rand(len(y), 1, device=device) >= args.cond_drop_prob
             with autocast:

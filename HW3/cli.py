@@ -30,7 +30,9 @@ class Parser(argparse.ArgumentParser):
     """A parser that takes `--data-dir` as `--data_dir` too, no abbreviations, and complains in one line."""
 
     def __init__(self, description: str) -> None:
+        module = getattr(vars(sys.modules["__main__"]).get("__spec__"), "name", "")
         super().__init__(
+            prog=f"python -m {module}" if module.startswith("HW3.") else None,
             description=description,
             epilog="Underscores and hyphens are the same in flags: --batch_size is --batch-size.",
             formatter_class=_Formatter,

@@ -105,14 +105,15 @@ def restore_vae(saved: dict[str, Any]) -> ConvVAE:
 
 
 class LatentSpace(nn.Module):
-    """The latents of a frozen VAE as data for diffusion: centred and scaled by the data set's statistics.
+    """The latents of a frozen VAE as data for diffusion: the means of q(z|x), centred and scaled.
 
-    Rombach et al. 2022, section G, scale the latents to unit deviation, so that the noise schedule fits them;
-    here each dimension is centred and scaled by itself.
+    Rombach et al. 2022, section G, scale the latents so that their deviation over all dimensions is 1 and the
+    noise schedule fits them. Simplified: the mean of q(z|x) stands for a sample of it, of which most is noise
+    that diffusion would have to learn (tests/benchmarks/README.md).
 
     Args:
         vae: the VAE; it is set to evaluation and frozen.
-        canonicalize: apply `ConvVAE.canonicalize_latent` to latents that are drawn and before decoding.
+        canonicalize: apply `ConvVAE.canonicalize_latent` after encoding and before decoding.
     """
 
     def __init__(self, vae: ConvVAE, *, canonicalize: bool = False) -> None:
@@ -120,7 +121,7 @@ class LatentSpace(nn.Module):
         self.vae = vae.eval().requires_grad_(False)
         self.canonicalize = canonicalize
         self.register_buffer("mean", torch.zeros(vae.latent_dim))
-        self.register_buffer("std", torch.ones(vae.latent_dim))
+        self.register_buffer("std", torch.ones(()))
 
     @classmethod
     def restore(cls, saved: dict[str, Any], *, canonicalize: bool = False) -> "LatentSpace":
@@ -140,43 +141,26 @@ class LatentSpace(nn.Module):
         }
 
     @torch.no_grad()
-    def encode(self, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Return mu and logvar (N, D) of a whole data set, in order.
+    def encode(self, batches: Iterable[tuple[Tensor, Tensor]], *, fit: bool) -> Tensor:
+        """Return the latents (N, D, 1, 1) of a whole data set, in order.
 
         Args:
             batches: of images (B, 1, 32, 32) in [0, 1] and their labels.
+            fit: first set mean and deviation to those of these latents.
         """
-        encoded = [self.vae.encode(x.to(self.mean.device)) for x, _ in batches]
-        mu, logvar = (torch.cat(parts) for parts in zip(*encoded, strict=True))
-        return mu, logvar
-
-    def standardize(self, mu: Tensor, logvar: Tensor) -> None:
-        """Set mean and deviation to those of a data set's latents, before any is flipped.
-
-        The aggregate posterior, the mixture of all q(z|x), has the mean E[mu] and the variance
-        E[exp(logvar)] + Var[mu].
-
-        Args:
-            mu, logvar: (N, D), of all images.
-        """
-        self.mean.copy_(mu.mean(dim=0))
-        self.std.copy_((logvar.exp().mean(dim=0) + mu.var(dim=0, unbiased=False)).sqrt())
-
-    @torch.no_grad()
-    def draw(self, mu: Tensor, logvar: Tensor) -> Tensor:
-        """Draw z ~ q(z|x) afresh, standardised, (B, D, 1, 1), for mu and logvar (B, D)."""
-        z = self.vae.reparameterize(mu, logvar)
-        if self.canonicalize:
-            z = self.vae.canonicalize_latent(z)
+        z = torch.cat([self._canonical(self.vae.encode(x.to(self.mean.device))[0]) for x, _ in batches])
+        if fit:
+            self.mean.copy_(z.mean(dim=0))
+            self.std.copy_((z - self.mean).square().mean().sqrt())
         return ((z - self.mean) / self.std)[:, :, None, None]
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """Return the images (B, 1, 32, 32) in [0, 1] of standardised latents z (B, D, 1, 1)."""
-        z = z.flatten(1) * self.std + self.mean
-        if self.canonicalize:
-            z = self.vae.canonicalize_latent(z)
-        return self.vae.decode(z)
+        """Return the images (B, 1, 32, 32) in [0, 1] of latents z (B, D, 1, 1)."""
+        return self.vae.decode(self._canonical(z.flatten(1) * self.std + self.mean))
+
+    def _canonical(self, z: Tensor) -> Tensor:
+        return self.vae.canonicalize_latent(z) if self.canonicalize else z
 
 
 def halve(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
