@@ -3,8 +3,10 @@
 Papers: Heusel et al. 2017 (Frechet distance); Kynkaanniemi et al. 2019 (precision and recall).
 
 The features are those of a small classifier that is trained once on the real images, apart from the models
-that draw, and kept. Every figure stands beside its floor: the same for as many real training images. The
-Frechet distance of few images is biased upwards, so compare it at one number of images only.
+that draw, and kept. Every figure stands beside its floor: the same for as many real training images; and
+where a VAE decodes what is drawn, beside that of these images encoded and decoded, which no latent diffusion
+can be expected to surpass. The Frechet distance of few images is biased upwards, so compare it at one number
+of images only.
 
 Simplified against the papers: 64 features of a small network stand for those of Inception.
 """
@@ -29,6 +31,7 @@ from HW3 import checkpoint, cli, runtime
 from HW3.clip import conv_block
 from HW3.data import NUM_CLASSES, get_mnist_dataloaders
 from HW3.drawing import DRAWING_STAGES, Sampling, draw_in_parts, restore
+from HW3.vae import ConvVAE, restore_vae
 
 SURE = 0.9  # the classifier is sure of a digit above this probability
 CLASSIFIER_EPOCHS = 3
@@ -150,6 +153,12 @@ def judge(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
     return features, classifier.head(features).softmax(dim=1)
 
 
+@torch.inference_mode()
+def reconstruct(vae: ConvVAE, images: Tensor) -> Tensor:
+    """Return images (N, 1, 32, 32), encoded as the means of q(z|x) and decoded again."""
+    return torch.cat([vae.decode(vae.encode(part)[0]) for part in images.split(500)])
+
+
 def figures(drawn: tuple[Tensor, Tensor, Tensor], real: tuple[Tensor, Tensor], train_images: Tensor) -> dict:
     """Return the figures of a set of images.
 
@@ -216,14 +225,20 @@ def main(argv: list[str] | None = None) -> None:
     chosen = torch.randperm(len(train_images), generator=torch.Generator().manual_seed(0))
     floor_images, others = train_images[chosen[: args.n]], train_images[chosen[args.n :]]
     judged = judge(classifier, images)
-    drawn = figures((images, *judged), test, train_images)
-    floor = figures((floor_images, *judge(classifier, floor_images)), test, others)
+    columns = {
+        "drawn": figures((images, *judged), test, train_images),
+        "real": figures((floor_images, *judge(classifier, floor_images)), test, others),
+    }
+    if "vae" in saved or saved["stage"] == "vae":
+        vae = restore_vae(saved.get("vae", saved)).to(device)
+        decoded = reconstruct(vae, floor_images)
+        columns["decoded"] = figures((decoded, *judge(classifier, decoded)), test, others)
 
     print(f"{args.checkpoint}: {saved['stage']}, epoch {saved['epoch']}; {args.n} digits in {seconds:.0f} s")
     print(f"classifier: {accuracy:.2%} right on the {dataset} test set")
-    print(f"{'':24} {'drawn':>9} {'real':>9}")
-    for name in drawn:
-        print(f"{name:24} {drawn[name]:9.3f} {floor[name]:9.3f}")
+    print(f"{'':24}" + "".join(f"{name:>10}" for name in columns))
+    for name in columns["drawn"]:
+        print(f"{name:24}" + "".join(f"{column[name]:10.3f}" for column in columns.values()))
     if saved["stage"] == "tiny_sd":
         report_accuracy(labels, judged[1].argmax(dim=1).cpu(), args.seed)
 

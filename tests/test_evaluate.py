@@ -56,6 +56,7 @@ def test_every_stage_is_drawn_and_judged(trained, cache, capsys, monkeypatch, st
     printed = capsys.readouterr().out
     assert "100 digits" in printed and "Frechet distance" in printed
     assert ("as asked for" in printed) == (stage == "tiny_sd")
+    assert ("decoded" in printed) == (stage in ("vae", "latent_diffusion"))
 
 
 def test_more_steps_than_there_are_is_refused(trained, capsys):
