@@ -3,8 +3,9 @@
 Noise is drawn on the CPU, so a seed gives the same digits on every device, up to rounding.
 """
 
+from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -38,6 +39,30 @@ class Sampling:
     steps: int | None = None
     eta: float = 0.0
     guidance_scale: float = 2.0
+
+
+def choose_sampling(saved: dict[str, Any], args: Namespace) -> Sampling:
+    """Return how the flags say to draw from a checkpoint.
+
+    Args:
+        saved: the checkpoint.
+        args: with the names of `Sampling`, each None where it was not given.
+
+    Raises:
+        UsageError: if a flag was given that means nothing here.
+    """
+    given = {field.name: getattr(args, field.name) for field in fields(Sampling)}
+    given = {name: value for name, value in given.items() if value is not None}
+    sampling, stage = Sampling(**given), saved["stage"]
+    if stage in ("vae", "clip"):
+        meaningless = dict.fromkeys(given, stage)
+    else:
+        meaningless = {"steps": "DDPM", "eta": "DDPM"} if sampling.sampler == "ddpm" else {}
+        meaningless |= {"guidance_scale": stage} if stage != "tiny_sd" else {}
+    for name in given:
+        if name in meaningless:
+            raise UsageError(f"--{name.replace('_', '-')} means nothing to {meaningless[name]}")
+    return sampling
 
 
 # What watches a sampler: gets the step t, and a function that returns x_t and x0_pred as images.

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 from HW3 import checkpoint, cli, runtime
 from HW3.clip import conv_block
 from HW3.data import NUM_CLASSES, get_mnist_dataloaders
-from HW3.drawing import DRAWING_STAGES, Sampling, draw_in_parts, restore
+from HW3.drawing import DRAWING_STAGES, choose_sampling, draw_in_parts, restore
 from HW3.vae import ConvVAE, restore_vae
 
 SURE = 0.9  # the classifier is sure of a digit above this probability
@@ -207,7 +207,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     device = runtime.pick_device(args.device)
     saved = checkpoint.load(args.checkpoint, *DRAWING_STAGES)
-    draw = restore(saved, Sampling(args.sampler, args.steps, args.eta, args.guidance_scale), device)
+    draw = restore(saved, choose_sampling(saved, args), device)
     dataset = saved["args"]["dataset"]
     train_loader, _, test_loader = get_mnist_dataloaders(args.data_dir, dataset=dataset, device=device)
     classifier = load_classifier(args.cache_dir, dataset, train_loader, device)

@@ -27,7 +27,7 @@ from torch import Tensor
 from HW3 import checkpoint, cli, pictures, runtime
 from HW3.clip import TinyCLIP, prompt_to_labels
 from HW3.data import NUM_CLASSES, get_mnist_dataloaders
-from HW3.drawing import DRAWING_STAGES, Sampling, count_steps, restore
+from HW3.drawing import DRAWING_STAGES, choose_sampling, count_steps, restore
 from HW3.mnist_files import class_names
 
 NUM_FRAMES, NUM_STRIP = 40, 10  # steps that an animation and a strip show
@@ -152,9 +152,8 @@ def main(argv: list[str] | None = None) -> None:
     """Draw, and say where the picture is."""
     args = parse_args(argv)
     device = runtime.pick_device(args.device)
-    sampling = Sampling(args.sampler, args.steps, args.eta, args.guidance_scale)
     saved = checkpoint.load(args.checkpoint, *DRAWING_STAGES, "clip")
-    stage = saved["stage"]
+    sampling, stage = choose_sampling(saved, args), saved["stage"]
     if args.prompt is not None and stage != "tiny_sd":
         raise exits.UsageError(f"--prompt: only tiny SD can be told what to draw; this is {stage}")
     for name in ("gif", "strip"):

@@ -10,8 +10,6 @@ from HW3.clip import prompt_to_labels
 from HW3.drawing import DRAWING_STAGES, Sampling, count_steps, restore
 from HW3.mnist_files import class_names
 
-STEPS = "--steps=6"  # as many as the tiny runs have
-
 
 def run(*flags: object) -> int:
     """Call the command in this process; return its exit code."""
@@ -69,7 +67,7 @@ def test_prompts_that_are_not_understood(trained, tmp_path, capsys, prompt, name
 def test_every_stage_draws_the_same_for_the_same_seed(trained, tmp_path, stage, tiles):
     first, again, other = (tmp_path / f"{name}.png" for name in ("first", "again", "other"))
     for out, seed in ((first, 1), (again, 1), (other, 2)):
-        assert run(trained.checkpoint(stage), STEPS, f"--seed={seed}", f"--out={out}") == 0
+        assert run(trained.checkpoint(stage), f"--seed={seed}", f"--out={out}") == 0
     height, width = pixels(first).shape
     assert ((width - 2) / 34, (height - 2) / 34) == tiles
     assert np.array_equal(pixels(first), pixels(again)) and not np.array_equal(pixels(first), pixels(other))
@@ -93,7 +91,7 @@ def test_prompt_decides_what_is_drawn(trained, tmp_path):
     drawn = {}
     for prompt in ("33", "34", "44"):
         out = tmp_path / f"{prompt}.png"
-        assert run(trained.checkpoint("tiny_sd"), STEPS, f"--prompt={prompt}", f"--out={out}") == 0
+        assert run(trained.checkpoint("tiny_sd"), f"--prompt={prompt}", f"--out={out}") == 0
         drawn[prompt] = np.hsplit(pixels(out)[2:34, 2:], 2)
     assert np.allclose(drawn["33"][0], drawn["34"][0], atol=1) and np.allclose(
         drawn["34"][1], drawn["44"][1], atol=1
@@ -126,7 +124,7 @@ def test_watching_changes_nothing_and_sees_every_step(trained, stage, sampler):
 
 def test_animation_and_strip_end_in_the_picture(trained, tmp_path):
     out = tmp_path / "x.png"
-    assert run(trained.checkpoint("diffusion"), STEPS, "--n=3", "--gif", "--strip", f"--out={out}") == 0
+    assert run(trained.checkpoint("diffusion"), "--n=3", "--gif", "--strip", f"--out={out}") == 0
     with Image.open(tmp_path / "x.gif") as animation:
         assert animation.n_frames == 7  # x_t of six steps, and the digits
         first = np.array(animation.convert("L"))
@@ -170,6 +168,10 @@ def test_board_of_clip_says_what_it_predicts(trained, tmp_path, capsys):
         ("diffusion", ["--eta=2"], "--eta"),
         ("tiny_sd", ["--guidance_scale=-1"], "--guidance-scale"),
         ("vae", ["--sampler=euler"], "--sampler"),
+        ("vae", ["--sampler=ddpm"], "--sampler means nothing to vae"),
+        ("clip", ["--steps=3"], "--steps means nothing to clip"),
+        ("diffusion", ["--sampler=ddpm", "--eta=0"], "--eta means nothing to DDPM"),
+        ("latent_diffusion", ["--guidance_scale=3"], "--guidance-scale means nothing to latent_diffusion"),
         ("vae", ["--seed=-1"], "--seed"),
         ("vae", ["--out=x.jpg"], "--out"),
         ("vae", [f"--out={'x' * 300}.png"], "can't be written"),
@@ -199,4 +201,4 @@ def test_weights_of_another_version_are_explained(trained, tmp_path, capsys):
 
 
 def test_folder_of_a_run_stands_for_its_latest_checkpoint(trained, tmp_path):
-    assert run(trained.folder / "vae", f"--out={tmp_path / 'x.png'}", "--steps=60") == 0
+    assert run(trained.folder / "vae", f"--out={tmp_path / 'x.png'}") == 0
