@@ -39,7 +39,7 @@ def parse_args(argv=None):
 def accuracy(model, loader, device):
     """Return the share of images in a loader whose nearest label is the right one."""
     hits = torch.cat([model.predict(x.to(device)) == y.to(device) for x, y in loader])
-    return hits.double().mean().item()
+    return hits.float().mean().item()
 
 
 @exits.exit_codes
@@ -114,7 +114,7 @@ def main(argv=None):
 
     print(f"Test accuracy {accuracy(ema.model, test_loader, device):.2%}")
     print(expected.compare("clip", metrics, args, usual=parse_args([])))
-    print(f"Done: {latest}, {best}. Next: python train_tiny_sd.py")
+    print(f"Done: {latest}, {best}. Next: python train_tiny_sd.py --clip_ckpt {latest}")
 
 
 if __name__ == "__main__":

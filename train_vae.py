@@ -143,7 +143,10 @@ def main(argv=None):
         gallery.refresh(folder)
 
     print(expected.compare("vae", metrics, args, usual=parse_args(["--kl-weight=0.5"])))
-    print(f"Done: {latest}, {best}. Next: python train_diffusion.py, python train_latent_diffusion.py")
+    print(
+        f"Done: {latest}, {best}. Next: python train_diffusion.py, "
+        f"python train_latent_diffusion.py --vae_ckpt {latest}"
+    )
 
 
 if __name__ == "__main__":

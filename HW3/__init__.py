@@ -16,5 +16,5 @@ What uses trained models, as `python -m HW3.NAME`: `sample` (draw), `explain` (p
 
 What surrounds the training loops and is no machine learning: `cli` (flags), `runtime` (device, seeds, grids,
 progress), `run_folder` (where a run writes), `checkpoint` (saving, loading, resuming), `exits` (exit codes,
-signals) and `ema` (averaged weights).
+signals), `ema` (averaged weights) and `optim` (learning rates by layer).
 """

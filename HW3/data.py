@@ -170,6 +170,11 @@ def make_loader(
     )
 
 
+def everything(loader: DataLoader) -> tuple[Tensor, Tensor]:
+    """Return all images (N, 1, 32, 32) in [0, 1] and labels (N,) of a loader's data set, in its own order."""
+    return loader.dataset[torch.arange(len(loader.dataset))]
+
+
 def to_signed(images: Tensor) -> Tensor:
     """Map images from [0, 1] to [-1, 1], any shape."""
     return 2 * images - 1

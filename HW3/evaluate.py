@@ -4,9 +4,9 @@ Papers: Heusel et al. 2017 (Frechet distance); Kynkaanniemi et al. 2019 (precisi
 
 The features are those of a small classifier that is trained once on the real images, apart from the models
 that draw, and kept. Every figure stands beside its floor: the same for as many real training images; and
-where a VAE decodes what is drawn, beside that of these images encoded and decoded, which no latent diffusion
-can be expected to surpass. The Frechet distance of few images is biased upwards, so compare it at one number
-of images only.
+where a VAE decodes what is drawn, beside that of these images encoded and decoded, the best to
+be expected in its latent space. The Frechet distance of few images is biased upwards, so compare it at one
+number of images only.
 
 Simplified against the papers: 64 features of a small network stand for those of Inception.
 """
@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader
 
 from HW3 import checkpoint, cli, runtime
 from HW3.clip import conv_block
-from HW3.data import NUM_CLASSES, get_mnist_dataloaders
+from HW3.data import NUM_CLASSES, everything, get_mnist_dataloaders
 from HW3.drawing import DRAWING_STAGES, choose_sampling, draw_in_parts, restore
 from HW3.vae import ConvVAE, restore_vae
 
@@ -136,7 +136,7 @@ def load_classifier(folder: Path, dataset: str, loader: DataLoader, device: torc
     path = folder / f"classifier_{dataset}.pt"
     if path.exists():
         model = Classifier().to(device)
-        model.load_state_dict(checkpoint.load(path, "classifier", remedy="delete it")["model_state"])
+        checkpoint.load_weights(model, checkpoint.load(path, "classifier", remedy="delete it")["model_state"])
         return model.eval()
     print(f"Training the classifier once, for {path}", flush=True)
     model = train_classifier(loader, device, path)
@@ -148,9 +148,12 @@ def load_classifier(folder: Path, dataset: str, loader: DataLoader, device: torc
 
 @torch.inference_mode()
 def judge(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the features (N, 64) and the class probabilities (N, 10) of images (N, 1, 32, 32), in fp32."""
+    """Return the features (N, 64) and the class probabilities (N, 10) of images (N, 1, 32, 32), in fp32.
+
+    They lie on the CPU: some GPUs have no float64, in which the figures are computed.
+    """
     features = torch.cat([classifier.features(part) for part in images.split(500)])
-    return features, classifier.head(features).softmax(dim=1)
+    return features.cpu(), classifier.head(features).softmax(dim=1).cpu()
 
 
 @torch.inference_mode()
@@ -218,10 +221,10 @@ def main(argv: list[str] | None = None) -> None:
         images = draw_in_parts(draw, labels, runtime.seeded_generator(args.seed, "evaluate"))
     seconds = time.perf_counter() - start
 
-    test_images, test_labels = test_loader.dataset[torch.arange(len(test_loader.dataset))]
-    train_images, _ = train_loader.dataset[torch.arange(len(train_loader.dataset))]
+    test_images, test_labels = everything(test_loader)
+    train_images, _ = everything(train_loader)
     test = judge(classifier, test_images)
-    accuracy = (test[1].argmax(dim=1) == test_labels).float().mean()
+    accuracy = (test[1].argmax(dim=1) == test_labels.cpu()).float().mean()
     chosen = torch.randperm(len(train_images), generator=torch.Generator().manual_seed(0))
     floor_images, others = train_images[chosen[: args.n]], train_images[chosen[args.n :]]
     judged = judge(classifier, images)
@@ -240,7 +243,7 @@ def main(argv: list[str] | None = None) -> None:
     for name in columns["drawn"]:
         print(f"{name:24}" + "".join(f"{column[name]:10.3f}" for column in columns.values()))
     if saved["stage"] == "tiny_sd":
-        report_accuracy(labels, judged[1].argmax(dim=1).cpu(), args.seed)
+        report_accuracy(labels, judged[1].argmax(dim=1), args.seed)
 
 
 if __name__ == "__main__":

@@ -61,10 +61,11 @@ def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
             if sys.stdout is not None:
                 sys.stdout.flush()  # what can't be written should fail here, not while Python ends
             return code
-        except _explained_errors() as error:
-            if os.environ.get("HW3_DEBUG") == "1":
+        except EXPLAINED as error:
+            explained = _explain(error)
+            if explained is None or os.environ.get("HW3_DEBUG") == "1":
                 raise
-            message, code = _explain(error)
+            message, code = explained
             _say(message)
             return code
         finally:
@@ -105,13 +106,12 @@ def _end_at_once(signum: int, frame) -> NoReturn:
     os._exit(code)
 
 
-def _explained_errors() -> tuple[type[BaseException], ...]:
-    torch = sys.modules.get("torch")
-    of_torch = (torch.OutOfMemoryError,) if torch else ()
-    return UsageError, RunError, OSError, MemoryError, KeyboardInterrupt, Interrupted, *of_torch
+# A RuntimeError only where it is torch's for a lack of memory, or NotImplementedError.
+EXPLAINED = (UsageError, RunError, OSError, MemoryError, RuntimeError, KeyboardInterrupt, Interrupted)
 
 
-def _explain(error: BaseException) -> tuple[str, int]:
+def _explain(error: BaseException) -> tuple[str, int] | None:
+    """Return the line and the exit code for one of EXPLAINED, or None for a bug, which needs a traceback."""
     if isinstance(error, KeyboardInterrupt):
         error = Interrupted(signal.SIGINT)
     if isinstance(error, Interrupted):
@@ -121,7 +121,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
             else f"ended by {signal.Signals(error.signum).name}"
         )
         return (
-            f"{name}; --resume continues after the last completed epoch, if there is one",
+            f"{name}; a training continues after its last completed epoch with --resume",
             128 + error.signum,
         )
     if isinstance(error, UsageError):
@@ -134,7 +134,11 @@ def _explain(error: BaseException) -> tuple[str, int]:
         place = f": {error.filename}" if error.filename else ""
         return f"error: {error.strerror or error}{place}", 1
     first_line = (str(error) or type(error).__name__).splitlines()[0]
-    return f"error: out of memory, try a smaller --batch-size or model: {first_line}", 1
+    if isinstance(error, NotImplementedError):
+        return f"error: not implemented yet: {first_line}", 1
+    if isinstance(error, MemoryError) or "out of memory" in first_line or "DefaultCPUAllocator" in first_line:
+        return f"error: out of memory, try a smaller --batch-size, --n or model: {first_line}", 1
+    return None
 
 
 def _say(message: str) -> None:

@@ -1,6 +1,6 @@
 """What to expect: the figures of the runs shown in README.md, for a run to compare its own with.
 
-Measured on MNIST with seed 42; README.md's table "What to expect" shows the same numbers and the commands.
+Measured on MNIST with seed 42; README.md's table "What to expect" shows the same numbers.
 """
 
 from argparse import Namespace

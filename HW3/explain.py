@@ -2,7 +2,7 @@
 
     python -m HW3.explain walk result/vae/convae_latest.pt
     python -m HW3.explain traverse result/vae/convae_latest.pt
-    python -m HW3.explain kl result/vae_0.05 result/vae result/vae_2
+    python -m HW3.explain kl result/vae_0.05 result/vae_0.5 result/vae_2
     python -m HW3.explain steps result/diffusion/diffusion_latest.pt
     python -m HW3.explain guidance result/tiny_sd/tiny_sd_latest.pt
 
@@ -31,7 +31,7 @@ from PIL import Image
 from torch import Tensor
 
 from HW3 import checkpoint, cli, pictures, runtime
-from HW3.data import NUM_CLASSES, get_mnist_dataloaders
+from HW3.data import NUM_CLASSES, everything, get_mnist_dataloaders
 from HW3.drawing import Sampling, draw_in_parts, restore
 from HW3.evaluate import judge, load_classifier
 from HW3.vae import ConvVAE, kl_divergence, restore_vae, vae_loss
@@ -47,7 +47,7 @@ def test_set(saved: dict, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
     """Return the test images (N, 1, 32, 32) and labels (N,) of the data set that a checkpoint stems from."""
     dataset = saved["args"]["dataset"]
     _, _, loader = get_mnist_dataloaders(args.data_dir, dataset=dataset, device=args.device)
-    return loader.dataset[torch.arange(len(loader.dataset))]
+    return everything(loader)
 
 
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
@@ -108,6 +108,9 @@ def draw_traverse(saved: dict, args: argparse.Namespace) -> Image.Image:
 @torch.inference_mode()
 def draw_kl(*saved: dict, args: argparse.Namespace) -> Image.Image:
     """Put reconstructions and prior samples of several VAEs beside one another."""
+    datasets = {each["args"]["dataset"] for each in saved}
+    if len(datasets) > 1:
+        raise exits.UsageError(f"kl: the runs must be of one data set, got {', '.join(sorted(datasets))}")
     images, _ = test_set(saved[0], args)
     columns = [pictures.stack([("test images", pictures.board(images[:24], 6))])]
     for each in saved:
@@ -142,15 +145,16 @@ def draw_guidance(saved: dict, args: argparse.Namespace) -> Image.Image:
     dataset = saved["args"]["dataset"]
     train_loader, _, _ = get_mnist_dataloaders(args.data_dir, dataset=dataset, device=args.device)
     classifier = load_classifier(args.cache_dir, dataset, train_loader, args.device)
-    labels = torch.arange(args.n) % NUM_CLASSES
+    n = args.n or 200
+    labels = torch.arange(n) % NUM_CLASSES
     drawn, rows = [], []
     for scale in GUIDANCE_SCALES:
         draw = restore(saved, Sampling(guidance_scale=scale), args.device)
         images = draw_in_parts(draw, labels, runtime.seeded_generator(args.seed, "explain"))
-        right = (judge(classifier, images)[1].argmax(dim=1).cpu() == labels).float().mean()
+        right = (judge(classifier, images)[1].argmax(dim=1) == labels).float().mean()
         drawn.append(images[: 2 * NUM_CLASSES])
         rows.append(f"w = {scale:g}: {right:.1%} right")
-        print(f"guidance scale {scale:g}: {right:.1%} of {args.n} digits are what was asked for", flush=True)
+        print(f"guidance scale {scale:g}: {right:.1%} of {n} digits are what was asked for", flush=True)
     columns = [str(label) for label in labels[: 2 * NUM_CLASSES].tolist()]
     return pictures.board(torch.cat(drawn), len(columns), rows=rows, columns=columns)
 
@@ -171,7 +175,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("picture", choices=tuple(PICTURES), help="what to draw")
     add("checkpoints", type=Path, nargs="+", help="or the run's folder; kl takes two or more")
     add("--out", type=cli.png_path, help="the picture; result/explain/PICTURE.png when not given")
-    add("--n", type=cli.integer(20, 10000), default=200, help="of guidance: digits to judge per scale")
+    add("--n", type=cli.integer(20, 10000), help="of guidance: digits to judge per scale; 200 when not given")
     add("--seed", type=cli.integer(0, 2**32 - 1), default=42, help="of all randomness")
     add("--data-dir", type=Path, default=Path("data"), help="folder of the data set, or its parent")
     add(
@@ -185,6 +189,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if (len(args.checkpoints) > 1) != (args.picture == "kl"):
         wanted = "two or more checkpoints" if args.picture == "kl" else "one checkpoint"
         parser.error(f"argument checkpoints: {args.picture} takes {wanted}, got {len(args.checkpoints)}")
+    if args.n and args.picture != "guidance":
+        parser.error(f"argument --n: means nothing to {args.picture}")
     return args
 
 

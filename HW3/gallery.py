@@ -16,6 +16,7 @@ import io
 import json
 import os
 import re
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -39,15 +40,27 @@ STAGES = {  # the name before _latest.pt: title, the stage it builds on, command
     "latent_diffusion": (
         "Stage 3: latent diffusion",
         "stage 1",
-        "python train_latent_diffusion.py --epochs 40 --vae_ckpt result/vae/convae_latest.pt",
+        "python train_latent_diffusion.py --epochs 40 --vae_ckpt {root}/vae/convae_latest.pt",
     ),
     "clip": ("Stage 4: CLIP", "", "python train_clip.py --epochs 10"),
     "tiny_sd": (
         "Stage 5: tiny Stable Diffusion",
         "stage 4",
-        "python train_tiny_sd.py --epochs 40 --clip_ckpt result/clip/clip_latest.pt",
+        "python train_tiny_sd.py --epochs 40 --clip_ckpt {root}/clip/clip_latest.pt",
     ),
 }
+
+
+def command(stage: str, root: Path, dataset: str = "mnist") -> str:
+    """Return the command that trains a stage in a folder of root, on the stages that are there."""
+    here = root.resolve()
+    here = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here
+    text = STAGES[stage][2].format(root=shlex.quote(here.as_posix()))
+    if dataset != "mnist":
+        text += f" --dataset {dataset}"
+    if here != Path("result"):
+        text += f" --out_dir {shlex.quote((here / stage.replace('convae', 'vae')).as_posix())}"
+    return text
 
 
 def read_run(folder: Path, *, embed: bool) -> dict[str, Any] | None:
@@ -107,10 +120,11 @@ def build(root: Path, *, embed: bool = False) -> Path:
     runs = [run for folder in folders if (run := read_run(folder, embed=embed))]
     if not runs:
         raise exits.UsageError(f"no folder in {root} holds a run; make one, as with: python train_vae.py")
+    dataset = runs[0].get("flags", {}).get("dataset", "mnist")
     parts: list[dict[str, Any]] = []
-    for stage, (title, needs, command) in STAGES.items():
+    for stage, (title, needs, _) in STAGES.items():
         found = sorted((run for run in runs if run["stage"] == stage), key=lambda run: run["aside"])
-        parts += found or [{"title": title, "needs": needs, "command": command}]
+        parts += found or [{"title": title, "needs": needs, "command": command(stage, root, dataset)}]
     now = time.time()
     patience = max(RELOADING, *(5 * run.get("seconds", 0) for run in runs))
     data = {

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from HW3 import checkpoint, cli, pictures, runtime
 from HW3.clip import TinyCLIP, prompt_to_labels
-from HW3.data import NUM_CLASSES, get_mnist_dataloaders
+from HW3.data import NUM_CLASSES, everything, get_mnist_dataloaders
 from HW3.drawing import DRAWING_STAGES, choose_sampling, count_steps, restore
 from HW3.mnist_files import class_names
 
@@ -86,7 +86,7 @@ def clip_board(
     model = model.to(device).eval()
     dataset = saved["args"]["dataset"]
     _, _, loader = get_mnist_dataloaders(args.data_dir, 500, dataset=dataset, device=device)
-    images, labels = loader.dataset[torch.arange(len(loader.dataset))]
+    images, labels = everything(loader)
     predictions = torch.cat([model.predict(part) for part in images.split(500)])
     images, labels, predictions = images.cpu(), labels.cpu(), predictions.cpu()
     wrong = (predictions != labels).nonzero()[:, 0]

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from HW3.checkpoint import load_weights
+
 WIDTHS = (32, 64, 128)  # channels at 16x16, 8x8 and 4x4 pixels
 
 
@@ -83,8 +85,7 @@ class ConvVAE(nn.Module):
 
     @torch.no_grad()
     def canonicalize_latent(self, z: Tensor, threshold: float = 0.5) -> Tensor:
-        """Flip the sign of each latent whose decoded image is mostly bright: digits are dark, so it lies
-        wrong way round.
+        """Flip the sign of each latent whose decoded image is mostly bright; digits lie on black.
 
         Args:
             z: latents (B, D) or (B, D, 1, 1).
@@ -98,9 +99,13 @@ class ConvVAE(nn.Module):
 
 
 def restore_vae(saved: dict[str, Any]) -> ConvVAE:
-    """Rebuild the VAE of a checkpoint, in evaluation, on the CPU."""
+    """Rebuild the VAE of a checkpoint, in evaluation, on the CPU.
+
+    Raises:
+        UsageError: if another version of the code wrote the weights, and they don't fit.
+    """
     vae = ConvVAE(**saved["model_config"])
-    vae.load_state_dict(saved["model_state"])
+    load_weights(vae, saved["model_state"])
     return vae.eval()
 
 

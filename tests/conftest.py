@@ -27,7 +27,7 @@ def flags(stage: str, folder: Path) -> list[str]:
         "latent_diffusion": [f"--vae-ckpt={folder}/vae/convae_latest.pt"],
         "tiny_sd": [f"--clip-ckpt={folder}/clip/clip_latest.pt"],
     }
-    common = ["--dataset=synthetic", "--limit-batches=2", "--batch-size=16", "--epochs=2"]
+    common = ["--dataset=synthetic", "--device=cpu", "--limit-batches=2", "--batch-size=16", "--epochs=2"]
     return [*common, f"--out-dir={folder / stage}", *TINY[stage], *earlier.get(stage, [])]
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from HW3 import evaluate
+from HW3 import checkpoint, evaluate, synthetic
+from HW3.vae import restore_vae
 
 
 def test_frechet_distance_of_known_gaussians():
@@ -41,6 +42,13 @@ def test_accuracy_has_its_bootstrap_error(capsys):
     evaluate.report_accuracy(wanted, torch.where(torch.arange(1000) < 100, 10, wanted), seed=0)
     printed = capsys.readouterr().out
     assert "90.00% +- 0.9" in printed and "0: 90.0%" in printed  # sqrt(0.9 * 0.1 / 1000) = 0.0095
+
+
+def test_images_are_encoded_and_decoded(trained):
+    vae = restore_vae(checkpoint.load(trained.checkpoint("vae"), "vae"))
+    images, _ = synthetic.generate(3, seed=0)
+    x = torch.nn.functional.pad(images[:, None] / 255, (2, 2, 2, 2))
+    torch.testing.assert_close(evaluate.reconstruct(vae, x), vae.decode(vae.encode(x)[0]).detach())
 
 
 @pytest.fixture(scope="module")

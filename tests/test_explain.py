@@ -2,11 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from HW3 import evaluate, explain
+from HW3 import checkpoint, evaluate, explain
+from HW3.data import everything, get_mnist_dataloaders
+from HW3.vae import restore_vae
 
 
 def run(*flags: object) -> int:
@@ -50,6 +53,39 @@ def test_picture_has_a_tile_for_each_step(trained, tmp_path, picture, stages, si
         assert drawn.height - 68 * rows in (4, 20) and drawn.width >= 68 * columns
 
 
+def tiles(path, columns: int) -> np.ndarray:
+    """Return the images of a board, (rows, columns, 32, 32) in 0..255, that has a label at each row."""
+    with Image.open(path) as drawn:
+        board = np.array(drawn.convert("L"))
+    top = board.shape[0] % 68 if board.shape[0] % 68 > 4 else 4
+    board = board[top:, board.shape[1] - 68 * columns :]
+    return board.reshape(-1, 68, columns, 68).swapaxes(1, 2)[:, :, :64:2, :64:2]
+
+
+def test_walk_goes_from_digit_to_digit(trained, tmp_path):
+    assert run("walk", trained.checkpoint("vae"), f"--out={tmp_path / 'x.png'}") == 0
+    walk = tiles(tmp_path / "x.png", 10)
+    vae = restore_vae(checkpoint.load(trained.checkpoint("vae"), "vae"))
+    _, _, loader = get_mnist_dataloaders("", dataset="synthetic")
+    images, labels = everything(loader)
+    for label in (0, 5):
+        recon = vae.decode(vae.encode(images[labels == label][:1])[0])
+        assert np.allclose(walk[label, 0], 255 * recon[0, 0].detach().numpy(), atol=1)
+    assert np.allclose(walk[0, -1], walk[1, 0], atol=1) and not np.array_equal(walk[0, 0], walk[0, 5])
+
+
+def test_traverse_changes_the_image_along_each_row(trained, tmp_path):
+    assert run("traverse", trained.checkpoint("vae"), f"--out={tmp_path / 'x.png'}") == 0
+    rows = tiles(tmp_path / "x.png", 11)
+    assert rows.shape[:2] == (8, 11) and all(not np.array_equal(row[0], row[-1]) for row in rows)
+
+
+def test_samplers_start_from_one_noise_and_end_apart(trained, tmp_path):
+    assert run("steps", trained.checkpoint("diffusion"), f"--out={tmp_path / 'x.png'}") == 0
+    ddim, ddpm = tiles(tmp_path / "x.png", 12)
+    assert not np.array_equal(ddim, ddpm)
+
+
 def test_kl_puts_runs_beside_one_another(trained, tmp_path):
     out = tmp_path / "x.png"
     assert run("kl", trained.folder / "vae", trained.checkpoint("vae"), f"--out={out}") == 0
@@ -76,7 +112,8 @@ def test_guidance_counts_right_digits(trained, tmp_path, capsys, monkeypatch):
         ("walk", ["diffusion"], [], "stage diffusion; make one with: python train_vae.py"),
         ("guidance", ["diffusion"], [], "stage diffusion; make one with: python train_tiny_sd.py"),
         ("walk", ["vae"], ["--out=x"], "--out"),
-        ("walk", ["vae"], ["--n=5"], "--n"),
+        ("walk", ["vae"], ["--n=50"], "--n: means nothing to walk"),
+        ("guidance", ["tiny_sd"], ["--n=5"], "--n"),
     ],
 )
 def test_wrong_use_is_refused(trained, tmp_path, capsys, monkeypatch, picture, stages, flags, named):

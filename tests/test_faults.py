@@ -299,13 +299,35 @@ def test_held_out_loss_that_is_not_finite_is_never_best(tmp_path, capsys, monkey
     assert not list((tmp_path / "vae").glob("*.pt"))
 
 
-def test_too_little_memory_is_explained(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), "--batch-size"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't"),
+            "--batch-size",
+        ),
+        (MemoryError(), "--batch-size"),
+        (NotImplementedError("write the DDIM update"), "not implemented yet: write the DDIM update"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_a_user_can_cause_is_explained(tmp_path, capsys, monkeypatch, error, said):
     def fail(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        raise error
 
     monkeypatch.setattr(EMA, "update", fail)
     assert train("vae", tmp_path) == 1
-    assert "--batch-size" in one_line(capsys)
+    assert said in one_line(capsys)
+
+
+def test_a_bug_shows_its_traceback(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(EMA, "update", fail)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        train("vae", tmp_path)
 
 
 # Folders

@@ -74,7 +74,19 @@ def test_commands_are_the_quickstart(result):
     quickstart = re.search(r"## Quickstart\n\n```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[
         1
     ]
-    assert [command for _, _, command in gallery.STAGES.values()] == quickstart.splitlines()
+    commands = [gallery.command(stage, Path("result")) for stage in gallery.STAGES]
+    assert commands == quickstart.splitlines()
+
+
+def test_commands_of_another_folder_train_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    vae = "python train_vae.py --epochs 40 --kl-weight 0.5"
+    for root in (tmp_path / "my runs", Path("my runs")):
+        assert gallery.command("convae", root) == f"{vae} --out_dir 'my runs/vae'"
+        latent = gallery.command("latent_diffusion", root, "synthetic")
+        assert latent.endswith("--dataset synthetic --out_dir 'my runs/latent_diffusion'")
+        assert "--vae_ckpt 'my runs'/vae/convae_latest.pt" in latent
+    assert gallery.command("convae", tmp_path.parent).endswith(f"--out_dir {tmp_path.parent}/vae")
 
 
 def test_open_page_reloads_until_the_next_epoch_may_be_there(result):

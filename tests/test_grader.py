@@ -164,7 +164,8 @@ def test_handout(tmp_path):
     """The handout runs up to the exercises: Gradescope's script finds exactly those two not implemented."""
     make_handout(tmp_path / "source")
     text = "\n".join(path.read_text() for path in (tmp_path / "source" / "HW3").glob("*.py"))
-    assert "SOLUTION" not in text and text.count("raise NotImplementedError(") == len(EXERCISES)
+    assert text.count("# TASK: ") == text.count("raise NotImplementedError(") == len(EXERCISES)
+    assert "sigma_t = eta" not in text and "self.cond(" not in text
     shutil.copytree(tmp_path / "source" / "HW3", tmp_path / "submission" / "HW3")
     (tmp_path / "results").mkdir()
     environment = {**os.environ, "AUTOGRADER": str(tmp_path), "PYTHON": sys.executable}

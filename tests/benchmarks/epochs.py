@@ -101,9 +101,15 @@ def run_stage(stage: str, started: float, report: Path, flags: list[str]) -> Non
     code = script.main(flags)
     if code:
         sys.exit(code)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    memory = largest_memory()
     start = watch.first["EMA"] - started  # the first training step is done
     report.write_text(json.dumps({"parts": laps[-1], "start": start, "memory": memory}))
+
+
+def largest_memory() -> float:
+    """Return the most memory that this process has had, in GiB; the system counts KiB, on macOS bytes."""
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def parse_args(argv=None):

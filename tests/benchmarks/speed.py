@@ -8,7 +8,6 @@ The contenders take turns, so that a machine which slows down slows all of them;
 
 import argparse
 import copy
-import resource
 import statistics
 import sys
 import time
@@ -29,6 +28,7 @@ from HW3.mlp import EpsMLP
 from HW3.optim import width_scaled
 from HW3.Unet import UNet
 from HW3.vae import ConvVAE, vae_loss
+from tests.benchmarks.epochs import largest_memory
 from tests.benchmarks.usual import UsualUNet, usual_loader
 
 BATCH = 128
@@ -208,7 +208,7 @@ def main(argv=None) -> None:
     seconds = medians(contenders, args.rounds, synchronize)
     for name, value in seconds.items():
         print(f"  {name:24} {value / 8 * 1e3:8.1f} ms {seconds['usual, image by image'] / value:5.1f}x")
-    print(f"\nLargest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    print(f"\nLargest memory: {largest_memory():.2f} GiB")
 
 
 def vae_step(model, x):

@@ -24,7 +24,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from HW3 import evaluate, runtime
-from HW3.data import get_mnist_dataloaders, to_signed, to_unit
+from HW3.data import everything, get_mnist_dataloaders, to_signed, to_unit
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
 from HW3.optim import width_scaled
@@ -180,8 +180,8 @@ def main(argv=None) -> None:
     names = args.names or list(CANDIDATES)
     device = runtime.pick_device(args.device)
     loader, _, test_loader = get_mnist_dataloaders(args.data_dir, BATCH, dataset=args.dataset, device=device)
-    train_images, _ = loader.dataset[torch.arange(len(loader.dataset))]
-    test_images, _ = test_loader.dataset[torch.arange(len(test_loader.dataset))]
+    train_images, _ = everything(loader)
+    test_images, _ = everything(test_loader)
     classifier = evaluate.load_classifier(args.cache_dir, args.dataset, loader, device)
     test = evaluate.judge(classifier, test_images)
     args.out_dir.mkdir(parents=True, exist_ok=True)

@@ -3,9 +3,9 @@
     python -m tests.grading.make_handout            # writes handout/
     python -m tests.grading.make_handout FOLDER
 
-The code between `### BEGIN SOLUTION` and `### END SOLUTION` becomes a NotImplementedError with the text of
-the task: the comment right before, which starts with `# TASK:`. Variants and what tests the grader are left
-out. A handout that is already there is replaced.
+The code between `### BEGIN SOLUTION` and `### END SOLUTION` becomes a NotImplementedError; the task, the
+comment right before, which starts with `# TASK:`, stays. Variants, what tests the grader and this script are
+left out. A handout that is already there is replaced.
 """
 
 import re
@@ -17,9 +17,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = ("tests/grading/variants/", "tests/grading/make_handout.py", "tests/test_grader.py")
 EXERCISE = re.compile(
-    r"(?P<task>^ *# TASK: .*\n(^ *# .*\n)*)^(?P<indent> *)### BEGIN SOLUTION\n.*?^ *### END SOLUTION\n",
+    r"(?P<head>^ *# TASK: (?P<what>[^,.\n]+).*\n(^ *# .*\n)*^(?P<indent> *)### BEGIN SOLUTION\n)"
+    r".*?(?P<end>^ *### END SOLUTION\n)",
     re.MULTILINE | re.DOTALL,
 )
+OPEN = r'\g<head>\g<indent>raise NotImplementedError("\g<what>")\n\g<end>'
 
 
 def open_exercises(source):
@@ -28,14 +30,8 @@ def open_exercises(source):
     Raises:
         ValueError: if a solution has no task or no end.
     """
-
-    def unsolved(match):
-        lines = re.sub(r"^ *# (TASK: )?", "", match["task"], flags=re.MULTILINE).splitlines()
-        text = ' "\n'.join(f'{match["indent"]}    "{line}' for line in lines)
-        return f'{match["indent"]}raise NotImplementedError(\n{text}"\n{match["indent"]})\n'
-
-    handout = EXERCISE.sub(unsolved, source)
-    if "### BEGIN SOLUTION" in handout or "### END SOLUTION" in handout:
+    handout, opened = EXERCISE.subn(OPEN, source)
+    if {source.count("### BEGIN SOLUTION"), source.count("### END SOLUTION")} != {opened}:
         raise ValueError("a solution has no comment `# TASK:` before it, or no `### END SOLUTION`")
     return handout
 

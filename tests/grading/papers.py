@@ -1,6 +1,6 @@
 """What the papers say, in float64: the values that submissions are compared with.
 
-Nothing here comes from HW3. t is 0-based, as in DESIGN: t = 0 is the papers' t = 1, and alpha_bar of "before
+Nothing here comes from HW3. t is 0-based: t = 0 is the papers' t = 1, and alpha_bar of "before
 t = 0", here t = -1, is exactly 1.
 """
 
