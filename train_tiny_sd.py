@@ -56,9 +56,10 @@ def parse_args(argv=None):
     args = cli.parse_diffusion_args(parser, argv)
     if args.cond_drop_prob == 0 and args.guidance_scale != 1:
         parser.error("argument --cond-drop-prob: must be above 0, unless --guidance-scale is 1")
-    for name, value in cli.unet_config(args).items():
-        if args.vae_ckpt and value != parser.get_default(name):
-            parser.error(f"argument --{name.replace('_', '-')}: with --vae-ckpt there is no UNet")
+    if args.vae_ckpt and any(
+        parser.get_default(name) != size for name, size in cli.unet_config(args).items()
+    ):
+        parser.error("argument --vae-ckpt: there is no UNet then, and its size can't be chosen")
     return args
 
 

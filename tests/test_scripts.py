@@ -137,7 +137,7 @@ def test_missing_data_is_explained(tmp_path, capsys, monkeypatch, dataset):
         ("latent_diffusion", ["--vae-ckpt=no/such.pt"], "python train_vae.py"),
         ("tiny_sd", ["--clip-ckpt=no/such.pt"], "python train_clip.py"),
         ("tiny_sd", ["--embed-dim=64"], "--embed-dim 64: "),
-        ("tiny_sd", ["--vae-ckpt=x.pt"], "--base-channels: with --vae-ckpt there is no UNet"),
+        ("tiny_sd", ["--vae-ckpt=x.pt"], "--vae-ckpt: there is no UNet then"),
         ("tiny_sd", ["--resume"], "--resume"),
     ],
 )
