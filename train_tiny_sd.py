@@ -56,9 +56,7 @@ def parse_args(argv=None):
     args = cli.parse_diffusion_args(parser, argv)
     if args.cond_drop_prob == 0 and args.guidance_scale != 1:
         parser.error("argument --cond-drop-prob: must be above 0, unless --guidance-scale is 1")
-    if args.vae_ckpt and any(
-        parser.get_default(name) != size for name, size in cli.unet_config(args).items()
-    ):
+    if args.vae_ckpt and cli.unet_config(args) != cli.unet_config(parser.parse_args([])):
         parser.error("argument --vae-ckpt: there is no UNet then, and its size can't be chosen")
     return args
 
@@ -114,10 +112,9 @@ def main(argv=None):
         device=device,
         limit_batches=args.limit_batches,
     )
-    encode, decode = to_signed, to_unit
+    encode, decode = (nn.Identity(), space.decode) if space else (to_signed, to_unit)
     if space:
         images = make_loader(train_loader.dataset, 1000, num_workers=args.num_workers)
-        encode, decode = nn.Identity(), space.decode
         train_loader = make_loader(
             TensorDataset(space.encode(images, fit=not saved), train_loader.dataset.labels),
             args.batch_size,
