@@ -165,7 +165,7 @@ def test_handout(tmp_path):
     make_handout(tmp_path / "source")
     text = "\n".join(path.read_text() for path in (tmp_path / "source" / "HW3").glob("*.py"))
     assert text.count("# TASK: ") == text.count("raise NotImplementedError(") == len(EXERCISES)
-    assert "sigma_t = eta" not in text and "self.cond(" not in text
+    assert "sigma_t = eta * " not in text and "self.cond(" not in text
     shutil.copytree(tmp_path / "source" / "HW3", tmp_path / "submission" / "HW3")
     (tmp_path / "results").mkdir()
     environment = {**os.environ, "AUTOGRADER": str(tmp_path), "PYTHON": sys.executable}
