@@ -219,11 +219,7 @@ def add_drawing_flags(parser: Parser, *, n: int | None, least: int, most: int, p
     add("--sampler", choices=("ddim", "ddpm"), help="how to draw; ddim when not given")
     add("--steps", type=integer(1), help="of DDIM; 50, or all the model's timesteps if fewer, when not given")
     add("--eta", type=real(0, 1), help="of DDIM: 0 no noise, 1 as much as DDPM's; 0 when not given")
-    add(
-        "--guidance-scale",
-        type=real(0),
-        help="of tiny SD: 1 plain, 0 unconditional; 2 when not given",
-    )
+    add("--guidance-scale", type=real(0), help="of tiny SD: 1 plain, 0 unconditional; 2 when not given")
     add("--seed", type=integer(0, 2**32 - 1), default=42, help="of the drawing")
     add("--data-dir", type=Path, default=Path("data"), help="folder of the data set, or its parent")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to draw")

@@ -4,9 +4,9 @@ Papers: Heusel et al. 2017 (Frechet distance); Kynkaanniemi et al. 2019 (precisi
 
 The features are those of a small classifier that is trained once on the real images, apart from the models
 that draw, and kept. Every figure stands beside its floor: the same for as many real training images; and
-where a VAE decodes what is drawn, beside that of these images encoded and decoded, the best to
-be expected in its latent space. The Frechet distance of few images is biased upwards, so compare it at one
-number of images only.
+where a VAE decodes what is drawn, beside that of these images encoded and decoded, the best to be expected in
+its latent space. The Frechet distance of few images is biased upwards, so compare it at one number of images
+only.
 
 Simplified against the papers: 64 features of a small network stand for those of Inception.
 """
