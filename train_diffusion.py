@@ -18,13 +18,11 @@ from HW3 import exits
 if __name__ == "__main__":
     exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
 
-import torch
-
 from HW3 import checkpoint, cli, expected, gallery, runtime
 from HW3.data import get_mnist_dataloaders, to_signed, to_unit
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
-from HW3.optim import width_scaled
+from HW3.optim import Muon
 from HW3.run_folder import open_run_folder
 from HW3.Unet import UNet
 
@@ -76,7 +74,7 @@ def main(argv=None):
     model_config = cli.unet_config(args)
     model = UNet(**model_config).to(device)
     ema = EMA(model, args.ema_decay)
-    optimizer = torch.optim.Adam(width_scaled(model, args.lr), fused=True)
+    optimizer = Muon(model.parameters(), args.lr)
     config = DiffusionConfig.scaled(args.timesteps, args.beta_start, args.beta_end, clip_x0=True)
     diffusion = GaussianDiffusion(model, config).to(device)
     sampler = GaussianDiffusion(ema.model, config).to(device)

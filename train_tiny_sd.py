@@ -34,7 +34,7 @@ from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
 from HW3.guidance import GuidedModel
 from HW3.mlp import EpsMLP
-from HW3.optim import width_scaled
+from HW3.optim import Muon, width_scaled
 from HW3.run_folder import open_run_folder
 from HW3.Unet import UNet
 from HW3.vae import LatentSpace
@@ -129,13 +129,14 @@ def main(argv=None):
     if space:
         model_config |= {"latent_dim": space.vae.latent_dim}
         model = EpsMLP(**model_config).to(device)
+        optimizer = torch.optim.Adam(width_scaled(model, args.lr), fused=True)
         data_shape = {"image_size": 1, "channels": space.vae.latent_dim}
     else:
         model_config |= cli.unet_config(args)
         model = UNet(**model_config).to(device)
+        optimizer = Muon(model.parameters(), args.lr)
         data_shape = {"clip_x0": True}
     ema = EMA(model, args.ema_decay)
-    optimizer = torch.optim.Adam(width_scaled(model, args.lr), fused=True)
     config = DiffusionConfig.scaled(args.timesteps, args.beta_start, args.beta_end, **data_shape)
     diffusion = GaussianDiffusion(model, config).to(device)
 

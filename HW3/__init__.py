@@ -4,8 +4,8 @@ Read it in this order, beside the script that trains each part:
 
 1. `data`: images -> batches in [0, 1]; from `mnist_files` (on disk) or `synthetic` (digits drawn by code)
 2. `vae`: `ConvVAE` and its loss (train_vae.py)
-3. `diffusion`: the schedule, q and p, DDPM and DDIM; `Unet`: the noise predictor for images
-   (train_diffusion.py)
+3. `diffusion`: the schedule, q and p, DDPM and DDIM; `Unet`: the noise predictor for images; `optim`: how it
+   is trained (train_diffusion.py)
 4. `mlp`: the noise predictor for latent vectors (train_latent_diffusion.py)
 5. `clip`: `TinyCLIP`, images and labels in one space (train_clip.py)
 6. `Unet` again, now with a condition, and `guidance`: tiny Stable Diffusion (train_tiny_sd.py)
@@ -16,5 +16,5 @@ What uses trained models, as `python -m HW3.NAME`: `sample` (draw), `explain` (p
 
 What surrounds the training loops and is no machine learning: `cli` (flags), `runtime` (device, seeds, grids,
 progress), `run_folder` (where a run writes), `checkpoint` (saving, loading, resuming), `exits` (exit codes,
-signals), `ema` (averaged weights) and `optim` (learning rates by layer).
+signals) and `ema` (averaged weights).
 """

@@ -84,11 +84,18 @@ def plain_flags(args: Namespace) -> dict[str, Any]:
 def restore_training(
     checkpoint: dict[str, Any], model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer
 ) -> list[dict]:
-    """Load what `training_state` saved into model, EMA and optimizer; return the metrics so far."""
+    """Load what `training_state` saved into model, EMA and optimizer; return the metrics so far.
+
+    Raises:
+        UsageError: if another version of the code saved it, and it does not fit.
+    """
     load_weights(model, checkpoint["raw_state"])
     ema.model.load_state_dict(checkpoint["model_state"])
     ema.updates = checkpoint["ema_updates"]
-    optimizer.load_state_dict(checkpoint["optimizer_state"])
+    try:
+        optimizer.load_state_dict(checkpoint["optimizer_state"])
+    except ValueError as error:
+        raise UsageError("--resume: another version of the code trained this run; start it again") from error
     return checkpoint["metrics"]
 
 

@@ -140,7 +140,7 @@ def add_run_flags(
         "--lr",
         type=real(0, 1, above=True),
         default=lr,
-        help="learning rate; stages 2, 3 and 5 raise it for thin layers (HW3/optim.py)",
+        help="learning rate; stages 2, 3 and 5 fit it to the layers (HW3/optim.py)",
     )
     add("--ema-decay", type=real(0, 1, below=True), default=0.999, help="of the weights' moving average")
     add("--seed", type=integer(0, 2**32 - 1), default=42, help="of all randomness")

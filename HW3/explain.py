@@ -8,8 +8,9 @@
 
 walk: from digit to digit through the VAE's latent space, along great circles. traverse: the VAE's most active
 dimensions, one at a time. kl: the same digits and prior samples through several VAEs, whose KL weights
-differ. steps: DDIM with few and many steps, and DDPM, from one start noise. guidance: tiny SD with growing
-guidance scales, and the share of its digits that are what was asked for, by the classifier of HW3.evaluate.
+differ, and what latent diffusion draws in their spaces, where its runs are given too. steps: DDIM with few
+and many steps, and DDPM, from one start noise. guidance: tiny SD with growing guidance scales, and the share
+of its digits that are what was asked for, by the classifier of HW3.evaluate.
 
 Papers: Shoemake 1985 (slerp) and White 2016, "Sampling Generative Networks", which walks along great circles
 because Gaussian latents of many dimensions lie near a sphere.
@@ -105,24 +106,39 @@ def draw_traverse(saved: dict, args: argparse.Namespace) -> Image.Image:
     return pictures.board(vae.decode(z.flatten(0, 1)), TRAVERSE_STEPS, rows=rows, columns=columns)
 
 
+def is_space_of(vae: dict, run: dict) -> bool:
+    """Tell whether a run of latent diffusion was trained in the latent space of this VAE, by its weights."""
+    used = run["vae"]["model_state"]
+    return all(torch.equal(used[name], weight) for name, weight in vae["model_state"].items())
+
+
 @torch.inference_mode()
 def draw_kl(*saved: dict, args: argparse.Namespace) -> Image.Image:
-    """Put reconstructions and prior samples of several VAEs beside one another."""
+    """Put reconstructions and samples of several VAEs beside one another, over those of latent diffusion."""
     datasets = {each["args"]["dataset"] for each in saved}
     if len(datasets) > 1:
         raise exits.UsageError(f"kl: the runs must be of one data set, got {', '.join(sorted(datasets))}")
+    vaes = [each for each in saved if each["stage"] == "vae"]
+    latent_runs = [each for each in saved if each["stage"] == "latent_diffusion"]
+    for run in latent_runs:
+        if not any(is_space_of(vae, run) for vae in vaes):
+            raise exits.UsageError(f"kl: {run['args']['out_dir']} is in the space of none of these VAEs")
     images, _ = test_set(saved[0], args)
     columns = [pictures.stack([("test images", pictures.board(images[:24], 6))])]
-    for each in saved:
+    labels = torch.zeros(30, dtype=torch.long)  # neither stage follows them
+    for each in vaes:
         vae = restore_vae(each).to(args.device)
         mu, logvar = encode(vae, images)
         recon = torch.cat([vae.decode(part) for part in mu.split(500)])
         _, rec, kl = (part / len(images) for part in vae_loss(recon, images, mu, logvar))
         active = (kl_divergence(mu, logvar).mean(dim=0) > ACTIVE).sum()
-        z = torch.randn(30, vae.latent_dim, generator=runtime.seeded_generator(args.seed, "explain"))
-        samples = vae.decode(z.to(args.device))
         title = f"KL weight {each['args']['kl_weight']:g}: error {rec:.1f}, KL {kl:.1f}, {active} active"
-        parts = [(title, pictures.board(recon[:24], 6)), ("prior samples", pictures.board(samples, 6))]
+        parts = [(title, pictures.board(recon[:24], 6))]
+        for run in [each, *(run for run in latent_runs if is_space_of(each, run))]:
+            name = "prior samples" if run is each else "latent diffusion"
+            draw = restore(run, Sampling(), args.device)
+            drawn = draw(labels, runtime.seeded_generator(args.seed, "explain"))
+            parts.append((name, pictures.board(drawn, 6)))
         columns.append(pictures.stack(parts))
     return pictures.stack([("", column) for column in columns], beside=True)
 
@@ -162,7 +178,7 @@ def draw_guidance(saved: dict, args: argparse.Namespace) -> Image.Image:
 PICTURES: dict[str, tuple[Callable[..., Image.Image], tuple[str, ...]]] = {  # and whose checkpoint it takes
     "walk": (draw_walk, ("vae",)),
     "traverse": (draw_traverse, ("vae",)),
-    "kl": (draw_kl, ("vae",)),
+    "kl": (draw_kl, ("vae", "latent_diffusion")),
     "steps": (draw_steps, ("diffusion", "latent_diffusion", "tiny_sd")),
     "guidance": (draw_guidance, ("tiny_sd",)),
 }

@@ -1,19 +1,103 @@
-"""Learning rates that fit the width of each layer, so that one `--lr` serves thin layers and wide ones.
+"""Optimizers for the noise predictors, for which one `--lr` serves thin layers and wide ones.
 
-Paper: Yang et al. 2022, "Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter
-Transfer", table 3: under Adam, whose updates all have the same size, a weight's learning rate should be
-proportional to 1 / fan-in, because that many updates add up in each output. The rate that suits a wide
-network is far too small for a thin one.
+`Muon`, for the UNets. Paper: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"
+(kellerjordan.github.io/posts/muon). A gradient, seen as a matrix, is dominated by a few directions: to
+predict noise, how dark the background is. Muon makes all directions of a step equally long, so that the rare
+ones, which decide what becomes of a digit, are learned as fast. It needs about a third of Adam's steps here:
+tests/benchmarks/README.md. Simplified against the paper: biases and normalisations are taken for matrices of
+one row, instead of being left to Adam.
 
-Simplified against the paper: only the learning rates follow the width, initialisation is PyTorch's; the
+`width_scaled`, for the MLP, whose weights are used once per row and not at every pixel: there Muon's matrix
+products would cost far more than the training itself. Paper: Yang et al. 2022, "Tensor Programs V: Tuning
+Large Neural Networks via Zero-Shot Hyperparameter Transfer", table 3: under Adam, whose updates all have the
+same size, a weight's learning rate should be proportional to 1 / fan-in, because that many updates add up in
+each output. Simplified against it: only the learning rates follow the width, initialisation is PyTorch's; the
 factor is capped, and biases and normalisations, which have no fan-in, get the cap.
 """
 
-from torch import nn
+import math
+from collections import defaultdict
+from collections.abc import Iterable
 
-# A 3x3 convolution of 512 channels gets the lr itself. Chosen by trial: tests/benchmarks/README.md.
+import torch
+from torch import Tensor, nn
+
+STEP_LENGTH = 100.0  # of Muon at lr = 1; it makes 1e-4 to 2e-4, which suit Adam, suit Muon
+STEADY_STEPS = 1000  # of Muon, before the lr begins to fall
+# `orthogonalize`: coefficients and number of iterations of Jordan et al.
+LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315
+ITERATIONS = 5
+
+# Under `width_scaled`, a layer with as many inputs as a 3x3 convolution of 512 channels gets the lr itself.
 REFERENCE_FAN_IN = 512 * 3 * 3
 LARGEST_FACTOR = 10.0
+
+
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """Bring all singular values of matrices near to 1, by the Newton-Schulz iteration of Jordan et al.
+
+    X <- a X + b (X X^T) X + c (X X^T)^2 X maps every singular value s to a s + b s^3 + c s^5; it begins with
+    X / |X|, so that s <= 1. The coefficients lift small s fast; in the end most lie between 0.7 and 1.2.
+
+    Args:
+        matrices: (K, M, N).
+
+    Returns:
+        (K, M, N); zeros stay zeros.
+    """
+    x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    wide = x.shape[1] <= x.shape[2]
+    x = x if wide else x.mT  # X X^T is the smaller one
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = LINEAR * x + (CUBIC * gram + QUINTIC * gram @ gram) @ x
+    return x if wide else x.mT
+
+
+class Muon(torch.optim.Optimizer):
+    """Step along the momentum of each weight, made orthogonal.
+
+    momentum <- beta momentum + (1 - beta) gradient
+    weight <- weight - 100 lr_n sqrt(max(1, M / N)) orthogonalize(beta momentum + (1 - beta) gradient)
+    lr_n = lr sqrt(min(1, 1000 / n))
+
+    with the weight seen as a matrix (M, N): outputs and inputs of a layer, a convolution's kernel with the
+    inputs; a vector is one row. In the n-th step the rate is that of Karras et al. 2024, "Analyzing and
+    Improving the Training Dynamics of Diffusion Models": it falls, as it must to end somewhere, but does not
+    ask how long the training will be.
+
+    Args:
+        params: the parameters.
+        lr: a hundredth of the spectral norm of the first steps.
+        momentum: beta, in [0, 1).
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "steps": 0})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Do a training step with the gradients at hand."""
+        for group in self.param_groups:
+            group["steps"] += 1
+            lr = group["lr"] * math.sqrt(min(1, STEADY_STEPS / group["steps"]))
+            beta = group["momentum"]
+            # Weights of one shape are stepped together: a GPU is slow at many small products.
+            directions = defaultdict(list)
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                momentum = state.setdefault("momentum", torch.zeros_like(weight))
+                momentum.lerp_(weight.grad, 1 - beta)
+                direction = weight.grad.lerp(momentum, beta)
+                matrix = direction.flatten(1) if weight.dim() > 1 else direction[None]
+                directions[matrix.shape].append((weight, matrix))
+            for (rows, columns), pairs in directions.items():
+                length = STEP_LENGTH * lr * math.sqrt(max(1, rows / columns))
+                steps = orthogonalize(torch.stack([matrix for _, matrix in pairs]))
+                for (weight, _), step in zip(pairs, steps, strict=True):
+                    weight.sub_(step.view_as(weight), alpha=length)
 
 
 def width_scaled(

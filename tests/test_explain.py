@@ -91,6 +91,11 @@ def test_kl_puts_runs_beside_one_another(trained, tmp_path):
     assert run("kl", trained.folder / "vae", trained.checkpoint("vae"), f"--out={out}") == 0
     with Image.open(out) as drawn:
         assert drawn.width >= 3 * 6 * 68
+        two_boards = drawn.height
+    latent_diffusion = trained.checkpoint("latent_diffusion")
+    assert run("kl", trained.checkpoint("vae"), latent_diffusion, f"--out={out}") == 0
+    with Image.open(out) as drawn:
+        assert drawn.height - two_boards >= 5 * 68 and drawn.width < 3 * 6 * 68
 
 
 def test_guidance_counts_right_digits(trained, tmp_path, capsys, monkeypatch):
@@ -109,6 +114,7 @@ def test_guidance_counts_right_digits(trained, tmp_path, capsys, monkeypatch):
         ("dance", ["vae"], [], "picture"),
         ("walk", ["vae", "vae"], [], "walk takes one checkpoint, got 2"),
         ("kl", ["vae"], [], "kl takes two or more checkpoints, got 1"),
+        ("kl", ["latent_diffusion"] * 2, [], "is in the space of none of these VAEs"),
         ("walk", ["diffusion"], [], "stage diffusion; make one with: python train_vae.py"),
         ("guidance", ["diffusion"], [], "stage diffusion; make one with: python train_tiny_sd.py"),
         ("walk", ["vae"], ["--out=x"], "--out"),

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from HW3 import runtime
+from HW3 import optim, runtime
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
 from HW3.exits import RunError, UsageError
-from HW3.optim import width_scaled
+from HW3.optim import Muon, orthogonalize, width_scaled
 from HW3.Unet import UNet
 from HW3.vae import ConvVAE, LatentSpace
 from tests.benchmarks.trial_unet import TrialUNet
@@ -40,6 +40,38 @@ def test_learning_rates_follow_the_fan_in():
     assert len(rates) == len(list(model.parameters()))
     assert [rates[id(layer.weight)] for layer in model] == pytest.approx([0.2, 0.8, 1.0, 0.9])
     assert all(rates[id(layer.bias)] == pytest.approx(1.0) for layer in model)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 40), (2, 40, 5), (1, 8, 8), (4, 1, 9)])
+def test_orthogonalize_keeps_the_directions_and_makes_them_equally_long(shape):
+    torch.manual_seed(0)
+    matrices = torch.randn(shape)
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    result = orthogonalize(1000 * matrices)
+    lengths = u.mT @ result @ v.mT  # diagonal, if the directions are the same
+    torch.testing.assert_close(lengths, torch.diag_embed(lengths.diagonal(dim1=1, dim2=2)), atol=1e-4, rtol=0)
+    assert ((lengths.diagonal(dim1=1, dim2=2) > 0.6) & (lengths.diagonal(dim1=1, dim2=2) < 1.3)).all()
+    assert orthogonalize(torch.zeros(shape)).count_nonzero() == 0
+
+
+def test_muon_steps_as_far_whatever_the_gradient_and_ever_less_far(monkeypatch):
+    monkeypatch.setattr(optim, "STEADY_STEPS", 10)
+    layer = nn.Conv2d(4, 2, 3)
+    unused = nn.Parameter(torch.ones(3))
+    optimizer = Muon([*layer.parameters(), unused], lr=1e-3)
+    lengths = []
+    for n in range(1, 41):
+        scale = 10.0 ** (n % 5)
+        before = layer.weight.detach().clone(), layer.bias.detach().clone()
+        layer.weight.grad, layer.bias.grad = scale * torch.ones(2, 4, 3, 3), -scale * torch.ones(2)
+        optimizer.step()
+        weight_step, bias_step = layer.weight.detach() - before[0], layer.bias.detach() - before[1]
+        assert (weight_step < 0).all() and (bias_step > 0).all()
+        lengths.append((weight_step.norm(), bias_step.norm()))
+    first, last = lengths[0], lengths[-1]
+    assert all(0.06 < length < 0.13 for length in first)  # 100 lr, nearly; one direction only
+    torch.testing.assert_close(last, tuple(length / 2 for length in first), rtol=0.05, atol=0)
+    assert unused.equal(torch.ones(3))
 
 
 def test_latents_are_centred_and_scaled_by_one_number_and_back():
