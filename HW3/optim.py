@@ -1,11 +1,10 @@
 """Optimizers for the noise predictors, for which one `--lr` serves thin layers and wide ones.
 
 `Muon`, for the UNets. Paper: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"
-(kellerjordan.github.io/posts/muon). A gradient, seen as a matrix, is dominated by a few directions: to
-predict noise, how dark the background is. Muon makes all directions of a step equally long, so that the rare
-ones, which decide what becomes of a digit, are learned as fast. It needs about a third of Adam's steps here:
-tests/benchmarks/README.md. Simplified against the paper: biases and normalisations are taken for matrices of
-one row, instead of being left to Adam.
+(kellerjordan.github.io/posts/muon). The steps of other optimizers, seen as matrices, are nearly of low rank:
+a few directions dominate. Muon makes all directions of a step equally long, so that what shows in the rare
+ones is learned as fast. It needs far fewer steps than Adam here: tests/benchmarks/README.md. Simplified
+against the paper: biases and normalisations are taken for matrices of one row, instead of left to Adam.
 
 `width_scaled`, for the MLP, whose weights are used once per row and not at every pixel: there Muon's matrix
 products would cost far more than the training itself. Paper: Yang et al. 2022, "Tensor Programs V: Tuning
@@ -50,7 +49,8 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     x = x if wide else x.mT  # X X^T is the smaller one
     for _ in range(ITERATIONS):
         gram = x @ x.mT
-        x = LINEAR * x + (CUBIC * gram + QUINTIC * gram @ gram) @ x
+        polynomial = torch.baddbmm(gram, gram, gram, beta=CUBIC, alpha=QUINTIC)  # b gram + c gram gram
+        x = torch.baddbmm(x, polynomial, x, beta=LINEAR)  # a x + polynomial x
     return x if wide else x.mT
 
 
@@ -81,23 +81,27 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             group["steps"] += 1
             lr = group["lr"] * math.sqrt(min(1, STEADY_STEPS / group["steps"]))
-            beta = group["momentum"]
-            # Weights of one shape are stepped together: a GPU is slow at many small products.
-            directions = defaultdict(list)
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                momentum = state.setdefault("momentum", torch.zeros_like(weight))
-                momentum.lerp_(weight.grad, 1 - beta)
-                direction = weight.grad.lerp(momentum, beta)
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            gradients = [weight.grad for weight in weights]
+            momenta = [self._momentum(weight) for weight in weights]
+            torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+            directions = torch._foreach_lerp(gradients, momenta, group["momentum"])
+
+            by_shape = defaultdict(list)  # of one shape together: a GPU is slow at many small products
+            for weight, direction in zip(weights, directions, strict=True):
                 matrix = direction.flatten(1) if weight.dim() > 1 else direction[None]
-                directions[matrix.shape].append((weight, matrix))
-            for (rows, columns), pairs in directions.items():
+                by_shape[matrix.shape].append((weight, matrix))
+            for (rows, columns), pairs in by_shape.items():
                 length = STEP_LENGTH * lr * math.sqrt(max(1, rows / columns))
                 steps = orthogonalize(torch.stack([matrix for _, matrix in pairs]))
                 for (weight, _), step in zip(pairs, steps, strict=True):
                     weight.sub_(step.view_as(weight), alpha=length)
+
+    def _momentum(self, weight: nn.Parameter) -> Tensor:
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        return state["momentum"]
 
 
 def width_scaled(

@@ -24,8 +24,10 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from HW3 import checkpoint, runtime
 from HW3.ema import EMA
+from HW3.optim import Muon
 
 EPOCHS = {"vae": 40, "diffusion": 20, "latent_diffusion": 40, "clip": 10, "tiny_sd": 40}  # the defaults
+OPTIMIZERS = {"diffusion": Muon, "clip": torch.optim.AdamW, "tiny_sd": Muon}  # Adam where not named
 PARTS = ("data", "forward", "backward", "optimizer", "EMA", "evaluation", "drawing", "saving")
 
 
@@ -78,7 +80,7 @@ def run_stage(stage: str, started: float, report: Path, flags: list[str]) -> Non
     watch, laps = Stopwatch(), []
     watch.time("data", _BaseDataLoaderIter, "__next__")
     watch.time("backward", torch.Tensor, "backward")
-    watch.time("optimizer", torch.optim.AdamW if stage == "clip" else torch.optim.Adam, "step")
+    watch.time("optimizer", OPTIMIZERS.get(stage, torch.optim.Adam), "step")
     watch.time("EMA", EMA, "update")
     for part, name in (
         ("evaluation", "evaluate"),

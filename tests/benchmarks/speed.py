@@ -16,6 +16,7 @@ from itertools import islice
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from HW3 import runtime, synthetic
@@ -25,7 +26,7 @@ from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
 from HW3.guidance import GuidedModel
 from HW3.mlp import EpsMLP
-from HW3.optim import width_scaled
+from HW3.optim import Muon, width_scaled
 from HW3.Unet import UNet
 from HW3.vae import ConvVAE, vae_loss
 from tests.benchmarks.epochs import largest_memory
@@ -50,12 +51,27 @@ def medians(
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def muon(model: nn.Module) -> torch.optim.Optimizer:
+    return Muon(model.parameters(), 1e-4)
+
+
+def adam(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.Adam(model.parameters(), 1e-4, fused=True)
+
+
+def adam_usual(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.Adam(model.parameters(), 1e-4)
+
+
+def adam_width_scaled(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.Adam(width_scaled(model, 1e-4), fused=True)
+
+
 def training_step(
-    model, loss_of, autocast, *, scaled: bool = True, with_ema: bool = True, fused: bool = True
+    model: nn.Module, loss_of: Callable, autocast, optimizer_of: Callable, *, with_ema: bool = True
 ) -> Callable[[], None]:
     """Return a function that does one training step: forward, backward, optimizer, EMA."""
-    parameters = width_scaled(model, 1e-4) if scaled else model.parameters()
-    optimizer = torch.optim.Adam(parameters, lr=1e-4, fused=fused)
+    optimizer = optimizer_of(model)
     ema = EMA(model)
 
     def step() -> None:
@@ -138,15 +154,15 @@ def main(argv=None) -> None:
     vae, clip, mlp = ConvVAE().to(device), TinyCLIP().to(device), EpsMLP(100).to(device)
     steps = {
         "diffusion, usual, fp32": training_step(
-            usual, denoising(x0, pixels), fp32, scaled=False, with_ema=False, fused=False
+            usual, denoising(x0, pixels), fp32, adam_usual, with_ema=False
         ),
         "diffusion, usual, bf16": training_step(
-            usual, denoising(x0, pixels), bf16, scaled=False, with_ema=False, fused=False
+            usual, denoising(x0, pixels), bf16, adam_usual, with_ema=False
         ),
-        "diffusion": training_step(ours, denoising(x0, pixels), auto),
-        "latent diffusion": training_step(mlp, denoising(z0, latents), auto),
-        "VAE": training_step(vae, lambda model: vae_step(model, x), auto, scaled=False),
-        "CLIP": training_step(clip, lambda model: clip_loss(model(x), y), auto, scaled=False),
+        "diffusion": training_step(ours, denoising(x0, pixels), auto, muon),
+        "latent diffusion": training_step(mlp, denoising(z0, latents), auto, adam_width_scaled),
+        "VAE": training_step(vae, lambda model: vae_step(model, x), auto, adam),
+        "CLIP": training_step(clip, lambda model: clip_loss(model(x), y), auto, adam),
     }
     seconds = medians(steps, args.rounds, synchronize)
     work = {"diffusion, usual, fp32": usual, "diffusion, usual, bf16": usual, "diffusion": ours}
@@ -166,13 +182,12 @@ def main(argv=None) -> None:
     print("\nA training step of diffusion, with one thing changed")
     step = steps["diffusion"]
     channels_last = copy.deepcopy(ours).to(memory_format=torch.channels_last)
-    plain_adam = training_step(copy.deepcopy(ours), denoising(x0, pixels), auto, fused=False)
     seconds = medians(
         {
             "as it is": step,
-            "fp32": training_step(copy.deepcopy(ours), denoising(x0, pixels), fp32),
-            "Adam not fused": plain_adam,
-            "channels_last": training_step(channels_last, denoising(x0, pixels), auto),
+            "fp32": training_step(copy.deepcopy(ours), denoising(x0, pixels), fp32, muon),
+            "Adam": training_step(copy.deepcopy(ours), denoising(x0, pixels), auto, adam),
+            "channels_last": training_step(channels_last, denoising(x0, pixels), auto, muon),
             "one thread": on_threads(1, step),
         },
         args.rounds,

@@ -27,7 +27,7 @@ from HW3 import evaluate, runtime
 from HW3.data import everything, get_mnist_dataloaders, to_signed, to_unit
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
-from HW3.optim import width_scaled
+from HW3.optim import Muon, width_scaled
 from tests.benchmarks.trial_unet import TrialUNet
 from tests.benchmarks.usual import UsualUNet
 
@@ -44,7 +44,8 @@ class Candidate:
     Args:
         network: makes it.
         options: arguments of the network.
-        reference, cap: of `width_scaled`; None trains all layers at LR.
+        muon: train by Muon, not by Adam.
+        reference, cap: of `width_scaled`, for Adam; None trains all layers at LR.
         beta2: of Adam.
         warmup: steps over which the learning rate rises linearly.
         decays: of the EMAs that are judged; 0 stands for the weights as they are.
@@ -52,6 +53,7 @@ class Candidate:
 
     network: Callable[..., nn.Module] = TrialUNet
     options: dict[str, Any] = field(default_factory=dict)
+    muon: bool = False
     reference: int | None = 2304
     cap: float = 10.0
     beta2: float = 0.999
@@ -78,6 +80,7 @@ CANDIDATES = {
     "fine blocks": Candidate(options={"blocks": (2, 2, 1, 1)}),
     "fine blocks, 4608": Candidate(options={"blocks": (2, 2, 1, 1)}, reference=4608),
     "fine blocks, 4608, 20": Candidate(options={"blocks": (2, 2, 1, 1)}, reference=4608, cap=20),
+    "fine blocks, Muon": Candidate(options={"blocks": (2, 2, 1, 1)}, muon=True),
     "fine blocks, add": Candidate(options={"blocks": (2, 2, 1, 1), "join": "add"}),
     "two blocks": Candidate(options={"blocks": (2, 2, 2, 2)}),
     "16x16 core": Candidate(options={"base": 32, "blocks": (0, 2, 2, 2), "mults": (1, 2, 2, 4)}),
@@ -92,11 +95,13 @@ class Run:
         torch.manual_seed(0)
         self.model = candidate.network(**candidate.options).to(device)
         self.diffusion = GaussianDiffusion(self.model, DiffusionConfig(clip_x0=True)).to(device)
-        if candidate.reference is None:
-            groups = [{"params": list(self.model.parameters()), "lr": LR}]
+        if candidate.muon:
+            self.optimizer = Muon(self.model.parameters(), LR)
         else:
-            groups = width_scaled(self.model, LR, candidate.reference, candidate.cap)
-        self.optimizer = torch.optim.Adam(groups, betas=(0.9, candidate.beta2), fused=True)
+            groups = [{"params": list(self.model.parameters()), "lr": LR}]
+            if candidate.reference is not None:
+                groups = width_scaled(self.model, LR, candidate.reference, candidate.cap)
+            self.optimizer = torch.optim.Adam(groups, betas=(0.9, candidate.beta2), fused=True)
         warmup = candidate.warmup
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: 1.0 if step >= warmup else (step + 1) / warmup
