@@ -24,7 +24,6 @@ if __name__ == "__main__":
     exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
 
 import torch
-from torch import nn
 from torch.utils.data import TensorDataset
 
 from HW3 import checkpoint, cli, expected, gallery, runtime
@@ -112,7 +111,7 @@ def main(argv=None):
         device=device,
         limit_batches=args.limit_batches,
     )
-    encode, decode = (nn.Identity(), space.decode) if space else (to_signed, to_unit)
+    encode, decode = (torch.nn.Identity(), space.decode) if space else (to_signed, to_unit)
     if space:
         images = make_loader(train_loader.dataset, 1000, num_workers=args.num_workers)
         train_loader = make_loader(

@@ -86,7 +86,7 @@ def test_samplers_start_from_one_noise_and_end_apart(trained, tmp_path):
     assert not np.array_equal(ddim, ddpm)
 
 
-def test_kl_puts_runs_beside_one_another(trained, tmp_path):
+def test_kl_puts_runs_beside_one_another(trained, tmp_path, capsys):
     out = tmp_path / "x.png"
     assert run("kl", trained.folder / "vae", trained.checkpoint("vae"), f"--out={out}") == 0
     with Image.open(out) as drawn:
@@ -96,6 +96,8 @@ def test_kl_puts_runs_beside_one_another(trained, tmp_path):
     assert run("kl", trained.checkpoint("vae"), latent_diffusion, f"--out={out}") == 0
     with Image.open(out) as drawn:
         assert drawn.height - two_boards >= 5 * 68 and drawn.width < 3 * 6 * 68
+    assert run("kl", latent_diffusion, latent_diffusion, f"--out={out}") == 2
+    assert "is in the space of none of these VAEs" in capsys.readouterr().err
 
 
 def test_guidance_counts_right_digits(trained, tmp_path, capsys, monkeypatch):
@@ -114,7 +116,6 @@ def test_guidance_counts_right_digits(trained, tmp_path, capsys, monkeypatch):
         ("dance", ["vae"], [], "picture"),
         ("walk", ["vae", "vae"], [], "walk takes one checkpoint, got 2"),
         ("kl", ["vae"], [], "kl takes two or more checkpoints, got 1"),
-        ("kl", ["latent_diffusion"] * 2, [], "is in the space of none of these VAEs"),
         ("walk", ["diffusion"], [], "stage diffusion; make one with: python train_vae.py"),
         ("guidance", ["diffusion"], [], "stage diffusion; make one with: python train_tiny_sd.py"),
         ("walk", ["vae"], ["--out=x"], "--out"),
