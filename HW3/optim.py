@@ -3,7 +3,7 @@
 `Muon`, for the UNets. Paper: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"
 (kellerjordan.github.io/posts/muon). The steps of other optimizers, seen as matrices, are nearly of low rank:
 a few directions dominate. Muon makes all directions of a step equally long, so that what shows in the rare
-ones is learned as fast. It needs far fewer steps than Adam here: tests/benchmarks/README.md. Simplified
+ones is learned as fast. It needs half as many steps as Adam here: tests/benchmarks/README.md. Simplified
 against the paper: biases and normalisations are taken for matrices of one row, instead of left to Adam.
 
 `width_scaled`, for the MLP, whose weights are used once per row and not at every pixel: there Muon's matrix
@@ -28,6 +28,7 @@ LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315
 ITERATIONS = 5
 
 # Under `width_scaled`, a layer with as many inputs as a 3x3 convolution of 512 channels gets the lr itself.
+# Chosen by trial: tests/benchmarks/README.md.
 REFERENCE_FAN_IN = 512 * 3 * 3
 LARGEST_FACTOR = 10.0
 
