@@ -122,5 +122,6 @@ def save_animation(frames: Sequence[Image.Image], path: Path, milliseconds: int 
     buffer = io.BytesIO()
     first, *others = frames
     durations = [milliseconds] * len(others) + [2000]
-    first.save(buffer, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
+    # Not optimized: Pillow 12.1 then maps some greys of the later pictures to others.
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=durations, loop=0, optimize=False)
     write_whole(path, buffer.getvalue())

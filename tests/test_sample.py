@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from HW3 import checkpoint, sample
+from HW3 import checkpoint, pictures, sample
 from HW3.clip import prompt_to_labels
 from HW3.drawing import DRAWING_STAGES, Sampling, count_steps, restore
 from HW3.mnist_files import class_names
@@ -135,6 +135,17 @@ def test_animation_and_strip_end_in_the_picture(trained, tmp_path):
     assert not np.array_equal(first, last)
     strip = pixels(tmp_path / "x_strip.png")
     assert np.abs(strip[20:84, -68:-4] - enlarged).max() <= 1  # the last column, "drawn"
+
+
+def test_animation_keeps_every_grey(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    stages = [(spread * torch.randn(8, 1, 32, 32, generator=generator)).clamp(0, 1) for spread in (1, 3, 10)]
+    frames = [pictures.board(stage, 8).convert("L") for stage in stages]
+    pictures.save_animation(frames, tmp_path / "x.gif")
+    with Image.open(tmp_path / "x.gif") as animation:
+        for i, frame in enumerate(frames):
+            animation.seek(i)
+            assert np.array_equal(np.array(animation.convert("L")), np.array(frame))
 
 
 def test_long_walks_are_thinned_out():
