@@ -2,16 +2,18 @@
 
 Papers: Ronneberger et al. 2015 (U-Net); Ho, Jain, Abbeel 2020 (DDPM), appendix B, for its use as
 eps_theta(x_t, t); Dhariwal and Nichol 2021, section 3, for scale and shift by the embedding ("adaptive group
-normalisation").
+normalisation"); Salimans and Ho 2022, "Progressive Distillation for Fast Sampling of Diffusion Models",
+appendix D, for the angle phi.
 
 Notation: B batch, C channels, H x W pixels, E = `time_dim`, the width of the embedding of time and condition.
 
-Simplified against the DDPM paper: no attention, no dropout, few residual blocks, and few channels where there
-are many pixels. A 3x3 convolution costs 18 C^2 H W operations, so with channels that double as the sides
-halve every level costs the same, and none of them much; the fine levels, which draw the strokes, get two
-blocks. Added to the paper: a gate, eps_pred = gate(t) * x_t + network(x_t, t). At large t the noise is nearly
-x_t itself; the gate passes it on, and the thin network is left with the digit. What each choice is worth was
-measured: tests/benchmarks/README.md.
+Simplified against the DDPM paper: no attention, no dropout, few residual blocks, and few channels where
+there are many pixels. A 3x3 convolution costs 18 C^2 H W operations, so with channels that double as the
+sides halve every level costs the same, and none of them much; the fine levels, which draw the strokes, get
+two blocks. Added to the paper: eps_pred = sin(phi) x_t + cos(phi) network(x_t, t), with an angle phi(t) that
+is learned. If sin(phi) = sqrt(1 - alpha_bar_t), the network predicts v, which is as large as x_t at every t:
+where x_t is nearly all noise it is passed on, and the thin network is left with the digit. What each choice
+is worth was measured: tests/benchmarks/README.md.
 """
 
 import math
@@ -118,7 +120,7 @@ class ResBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """Predict the noise in x_t: eps_pred = gate(t) * x_t + network(x_t, t, cond).
+    """Predict the noise in x_t: eps_pred = sin(phi) x_t + cos(phi) network(x_t, t, cond).
 
     Args:
         in_channels: channels of the image.
@@ -152,7 +154,7 @@ class UNet(nn.Module):
         widths = [base_channels * mult for mult in channel_mults]
         time_dim = 8 * base_channels if time_dim is None else time_dim
         self.embedding = Embedding(time_dim, cond_dim)
-        self.gate = nn.Linear(time_dim, in_channels)
+        self.angle = nn.Parameter(torch.zeros(time_dim))  # weights of the embedding in phi
         self.stem = nn.Conv2d(in_channels, widths[0], 3, padding=1)
 
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -206,4 +208,6 @@ class UNet(nn.Module):
             if level > 0:
                 h = self.upsample[level - 1](h)  # (B, C_l, H, W) -> (B, C_l-1, 2 H, 2 W)
 
-        return self.gate(embedding)[:, :, None, None] * x + self.head(F.silu(self.norm(h)))
+        # Not as a matrix product, which autocast would do in bf16: near pi / 2 the cosine needs more digits.
+        phi = math.pi / 4 + (F.silu(embedding) * self.angle).sum(dim=1)[:, None, None, None]  # (B, 1, 1, 1)
+        return phi.sin() * x + phi.cos() * self.head(F.silu(self.norm(h)))
