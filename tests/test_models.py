@@ -1,5 +1,7 @@
 """The parts around the equations: averages, learning rates, latent space, seeds, losses."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -168,9 +170,19 @@ def test_clipped_ddim_step_follows_the_noise_of_the_clipped_prediction():
     assert seen.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_unet_turns_from_its_output_to_x_by_the_angle():
+    unet, x, t = UNet(), torch.randn(2, 1, 32, 32), torch.tensor([3, 700])
+    embedding = torch.nn.functional.silu(unet.embedding(t)).detach()
+    with torch.no_grad():
+        network = 2**0.5 * unet(x, t) - x  # an untrained one is at pi / 4
+        # phi = pi / 2 at the first t, 0 at the second
+        unet.angle.copy_(torch.linalg.pinv(embedding) @ torch.tensor([math.pi / 4, -math.pi / 4]))
+        torch.testing.assert_close(unet(x, t), torch.stack([x[0], network[1]]), atol=1e-4, rtol=0)
+
+
 def test_trials_and_package_mean_the_same_network():
     """The winner of tests/benchmarks/README.md is the UNet that is used."""
     torch.manual_seed(0)
-    unet, trial = UNet(), TrialUNet(blocks=(2, 2, 1, 1))
+    unet, trial = UNet(), TrialUNet(blocks=(2, 2, 1, 1), passing="angle")
     shapes, trial_shapes = (sorted(map(tuple, (p.shape for p in m.parameters()))) for m in (unet, trial))
     assert shapes == trial_shapes

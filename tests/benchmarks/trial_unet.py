@@ -1,5 +1,6 @@
 """A UNet whose design choices are switches, for `trials.py`; the choice that won is `HW3/Unet.py`."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -44,7 +45,7 @@ class TrialUNet(nn.Module):
         base, mults: channels of the first level, and of each level as multiples of them.
         blocks: residual blocks of each level, on the way down and again on the way up.
         join: "concat" or "add": how a skip enters on the way up.
-        gate: add gate(t) * x_t to the output.
+        passing: how x_t enters the output: "gate" adds gate(t) x_t, "angle" is that of HW3.Unet; None, not.
         film: scale and shift by the time, or shift alone.
         zero_init: start every block as the identity, and the output at zero.
         patch: fold patches of that side into channels before the first level, and unfold them after the last.
@@ -56,7 +57,7 @@ class TrialUNet(nn.Module):
         mults: Sequence[int] = (1, 2, 4, 8),
         blocks: Sequence[int] = (1, 1, 1, 1),
         join: str = "concat",
-        gate: bool = True,
+        passing: str | None = "gate",
         film: bool = True,
         zero_init: bool = False,
         patch: int = 1,
@@ -64,9 +65,12 @@ class TrialUNet(nn.Module):
         super().__init__()
         dim = 128
         widths = [base * mult for mult in mults]
-        self.join, self.patch = join, patch
+        self.join, self.passing, self.patch = join, passing, patch
         self.embedding = Embedding(dim)
-        self.gate = nn.Linear(dim, 1) if gate else None
+        if passing == "gate":
+            self.gate = nn.Linear(dim, 1)
+        elif passing == "angle":
+            self.angle = nn.Parameter(torch.zeros(dim))
         self.stem = nn.Conv2d(patch**2, widths[0], 3, padding=1)
 
         def block(in_channels: int, out_channels: int) -> Block:
@@ -108,7 +112,12 @@ class TrialUNet(nn.Module):
             if level > 0:
                 h = self.upsample[level - 1](h)
         out = F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.patch)
-        return out if self.gate is None else out + self.gate(embedding)[:, :, None, None] * x
+        if self.passing == "gate":
+            return out + self.gate(embedding)[:, :, None, None] * x
+        if self.passing == "angle":
+            phi = math.pi / 4 + (F.silu(embedding) * self.angle).sum(dim=1)[:, None, None, None]
+            return phi.sin() * x + phi.cos() * out
+        return out
 
     def _joined(self, h: Tensor, skip: Tensor) -> Tensor:
         return torch.cat([h, skip], dim=1) if self.join == "concat" else h + skip
