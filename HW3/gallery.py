@@ -53,14 +53,19 @@ STAGES = {  # the name before _latest.pt: title, the stage it builds on, command
 
 def command(stage: str, root: Path, dataset: str = "mnist") -> str:
     """Return the command that trains a stage in a folder of root, on the stages that are there."""
-    here = root.resolve()
-    here = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here
+    here = from_here(root)
     text = STAGES[stage][2].format(root=shlex.quote(here.as_posix()))
     if dataset != "mnist":
         text += f" --dataset {dataset}"
     if here != Path("result"):
         text += f" --out_dir {shlex.quote((here / stage.replace('convae', 'vae')).as_posix())}"
     return text
+
+
+def from_here(path: Path) -> Path:
+    """Return a path as one types it in the present folder."""
+    path = path.resolve()
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def read_run(folder: Path, *, embed: bool) -> dict[str, Any] | None:
@@ -88,6 +93,9 @@ def read_run(folder: Path, *, embed: bool) -> dict[str, Any] | None:
             grids.setdefault(named[1], {})[int(named[2])] = source(picture, embed=embed)
     sizes = {file.name: file.stat().st_size / 1e6 for file in sorted(folder.glob("*.pt"))}
     checkpoints = [f"{name} ({megabytes:.1f} MB)" for name, megabytes in sizes.items()]
+    if stage == "clip":  # which draws no grids
+        latest = from_here(folder / "clip_latest.pt").as_posix()
+        run["board"] = f"python -m HW3.sample {shlex.quote(latest)}"
     return run | {"grids": grids, "checkpoints": checkpoints}
 
 
