@@ -60,12 +60,12 @@ class Muon(torch.optim.Optimizer):
 
     momentum <- beta momentum + (1 - beta) gradient
     weight <- weight - 100 lr_n sqrt(max(1, M / N)) orthogonalize(beta momentum + (1 - beta) gradient)
-    lr_n = lr sqrt(min(1, 1000 / n))
+    lr_n = lr min(1, 1000 / n)
 
     with the weight seen as a matrix (M, N): outputs and inputs of a layer, a convolution's kernel with the
-    inputs; a vector is one row. In the n-th step the rate is that of Karras et al. 2024, "Analyzing and
-    Improving the Training Dynamics of Diffusion Models": it falls, as it must to end somewhere, but does not
-    ask how long the training will be.
+    inputs; a vector is one row. The rate of the n-th step falls, because a step's length does not: made
+    orthogonal, the noise of a gradient is as long near the end as at the start. It does not ask how long the
+    training will be, so one that is resumed for more epochs goes on as a longer one.
 
     Args:
         params: the parameters.
@@ -81,7 +81,7 @@ class Muon(torch.optim.Optimizer):
         """Do a training step with the gradients at hand."""
         for group in self.param_groups:
             group["steps"] += 1
-            lr = group["lr"] * math.sqrt(min(1, STEADY_STEPS / group["steps"]))
+            lr = group["lr"] * min(1, STEADY_STEPS / group["steps"])
             weights = [weight for weight in group["params"] if weight.grad is not None]
             gradients = [weight.grad for weight in weights]
             momenta = [self._momentum(weight) for weight in weights]
