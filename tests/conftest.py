@@ -1,11 +1,16 @@
 """What the tests of the scripts share: tiny runs of all five stages on the synthetic digits."""
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+# Before torch is loaded, here and in the processes that tests start: on models as tiny as the tests', two threads
+# mostly wait for one another, and where other work takes the cores, for minutes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["tests.grading.plugin"]  # loaded here, so that its options are always known
 
