@@ -29,7 +29,7 @@ class Figure:
 
 FIGURES = {
     "vae": Figure("val_rec", {1: 28.3, 5: 14.9, 40: 9.8}),
-    "diffusion": Figure("loss", {1: 0.0365}),
+    "diffusion": Figure("loss", {1: 0.0365, 5: 0.0173, 20: 0.0162}),
     "latent_diffusion": Figure("loss", {1: 0.139, 5: 0.109, 40: 0.092}),
     "clip": Figure("val_accuracy", {1: 0.9878, 5: 0.9937, 10: 0.9938}, 0.003, more_is_better=True),
     "tiny_sd": Figure("loss", {1: 0.0476, 5: 0.0187}),
