@@ -40,7 +40,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     X / |X|, so that s <= 1. The coefficients lift small s fast; in the end most lie between 0.7 and 1.2.
 
     An iteration is X <- P X with the polynomial P = a + b gram + c gram^2 in gram = X X^T, which then becomes
-    P gram P. So X itself, the longer side of which may be a convolution's whole kernel, is multiplied twice only.
+    P gram P. So X itself, whose longer side may be a convolution's whole kernel, is multiplied only twice.
 
     Args:
         matrices: (K, M, N).

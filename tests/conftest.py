@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-# Before torch is loaded, here and in the processes that tests start: on models as tiny as the tests', two threads
-# mostly wait for one another, and where other work takes the cores, for minutes.
+# Before torch is loaded, here and in the processes that tests start: on models as tiny as the tests', two
+# threads mostly wait for one another, and where other work takes the cores, for minutes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["tests.grading.plugin"]  # loaded here, so that its options are always known
