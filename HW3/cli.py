@@ -189,8 +189,8 @@ def add_diffusion_flags(parser: Parser, *, ddim_steps: int) -> None:
     )
 
 
-def add_unet_flags(parser: Parser) -> None:
-    """Add the flags of the UNet's size."""
+def add_unet_flags(parser: Parser, *, num_res_blocks: list[int]) -> None:
+    """Add the flags of the UNet's size, with this stage's number of blocks."""
     add = parser.add_argument
     add(
         "--base-channels",
@@ -207,7 +207,7 @@ def add_unet_flags(parser: Parser) -> None:
     add(
         "--num-res-blocks",
         type=integers(1, 64, most_items=6),
-        default=[2, 2, 1],
+        default=num_res_blocks,
         help="residual blocks level by level, down and up; the last number holds for all further levels",
     )
 
