@@ -73,7 +73,8 @@ def main(argv=None):
     latest = args.out_dir / "latent_diffusion_latest.pt"
     saved = None
     if args.resume:  # the latent dimensions are compared with the VAE's, below
-        saved = checkpoint.load_resumed(latest, "latent_diffusion", args, also_free="latent_dim")
+        free = {"latent_dim", "vae_ckpt"}
+        saved = checkpoint.load_resumed(latest, "latent_diffusion", args, also_free=free)
     # A resumed run goes on in the latent space that it began in, whatever became of the VAE's own checkpoint.
     saved_vae = saved["vae"] if saved else checkpoint.load(args.vae_ckpt, "vae")
     space = LatentSpace.restore(saved_vae, canonicalize=args.canonicalize).to(device)
@@ -147,14 +148,15 @@ def main(argv=None):
                 "stage": "latent_diffusion",
                 "model_config": model_config,
                 "diffusion_config": asdict(config),
-                "vae": space.state(),
+                "vae": {**space.state(), "args": saved_vae["args"]},
                 **checkpoint.training_state(model, ema, optimizer, args, metrics),
             },
         )
         runtime.report_epoch(folder, metrics, args.epochs, look_at)
         gallery.refresh(folder)
 
-    print(expected.compare("latent_diffusion", metrics, args, usual=parse_args([])))
+    usual = parse_args([])
+    print(expected.compare("latent_diffusion", metrics, args, usual, earlier=saved_vae["args"]))
     print(f"Done: {latest}. Next: python train_clip.py")
 
 

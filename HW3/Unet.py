@@ -9,11 +9,12 @@ Notation: B batch, C channels, H x W pixels, E = `time_dim`, the width of the em
 
 Simplified against the DDPM paper: no attention, no dropout, few residual blocks, and few channels where
 there are many pixels. A 3x3 convolution costs 18 C^2 H W operations, so with channels that double as the
-sides halve every level costs the same, and none of them much; the fine levels, which draw the strokes, get
-two blocks. Added to the paper: eps_pred = sin(phi) x_t + cos(phi) network(x_t, t), with an angle phi(t) that
-is learned. If sin(phi) = sqrt(1 - alpha_bar_t), the network predicts v, which is as large as x_t at every t:
-where x_t is nearly all noise it is passed on, and the thin network is left with the digit. What each choice
-is worth was measured: tests/benchmarks/README.md.
+sides halve every level costs the same, and none of them much; by default the fine levels, which draw the
+strokes, get two blocks. Added to the paper: eps_pred = sin(phi) x_t + cos(phi) network(x_t, t, cond), with an
+angle phi = pi / 4 + angle . silu(embedding) that is learned as a function of t and cond. If sin(phi) =
+sqrt(1 - alpha_bar_t), the network predicts v, which is as large as x_t at every t: where x_t is nearly all
+noise it is passed on, and the thin network is left with the digit. What each choice is worth was measured:
+tests/benchmarks/README.md.
 """
 
 import math

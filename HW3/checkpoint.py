@@ -19,6 +19,7 @@ import pickle
 import zipfile
 import zlib
 from argparse import Namespace
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,13 @@ from HW3.run_folder import write_whole
 # What reading a damaged archive raises, depending on where the damage is.
 DAMAGE = (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError)
 
-# Flags that may differ when a run resumes: they choose where and how long it runs and what it draws.
+# Flags that may differ when a run resumes: they choose where and how long it runs, what it draws, and where
+# CLIP was, whose embeddings the run keeps.
 FREE_FLAGS = set(
-    "epochs resume device num_workers data_dir out_dir "
+    "epochs resume device num_workers data_dir out_dir clip_ckpt "
     "sample_every ddim_steps ddim_eta guidance_scale save_recon".split()
 )
+QUICKSTART_FLAGS = {"vae": " --kl-weight 0.5"}  # of README.md, where they are not the defaults
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
@@ -79,6 +82,16 @@ def training_state(
 def plain_flags(args: Namespace) -> dict[str, Any]:
     """Return the flags as a checkpoint and JSON can hold them: paths as text."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
+
+
+def flag(name: str, value: Any) -> str:
+    """Return a flag as one types it, or "no --..." where it is not given."""
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, list):
+        value = ",".join(map(str, value))
+    if value is None or isinstance(value, bool):
+        return flag if value else f"no {flag}"
+    return f"{flag} {value}"
 
 
 def restore_training(
@@ -124,7 +137,9 @@ def load(path: Path, *stages: str, remedy: str = "") -> dict[str, Any]:
     Raises:
         UsageError: if the file is missing, damaged or of another stage; the message says what makes one.
     """
-    remedy = remedy or "make one with: " + " or ".join(f"python train_{stage}.py" for stage in stages)
+    remedy = remedy or "make one with: " + " or ".join(
+        f"python train_{stage}.py{QUICKSTART_FLAGS.get(stage, '')}" for stage in stages
+    )
     if path.is_dir():
         path = next(path.glob("*_latest.pt"), path)
     if not path.exists():
@@ -152,14 +167,16 @@ def load(path: Path, *stages: str, remedy: str = "") -> dict[str, Any]:
     return checkpoint
 
 
-def load_resumed(path: Path, stage: str, args: Namespace, *, also_free: str = "") -> dict[str, Any]:
+def load_resumed(
+    path: Path, stage: str, args: Namespace, *, also_free: Set[str] = frozenset()
+) -> dict[str, Any]:
     """Read the checkpoint from which a run with these flags continues.
 
     Args:
         path: the checkpoint.
         stage: which script must have written it.
         args: the flags of the run.
-        also_free: a flag, besides FREE_FLAGS, that may differ.
+        also_free: flags, besides FREE_FLAGS, that may differ.
 
     Raises:
         UsageError: if there is none, or a flag that would change the run differs from the checkpoint's.
@@ -169,9 +186,9 @@ def load_resumed(path: Path, stage: str, args: Namespace, *, also_free: str = ""
     checkpoint = load(path, stage)
     former = checkpoint["args"]
     changed = [
-        f"--{name.replace('_', '-')} {value} (was {former.get(name)})"
+        f"{flag(name, value)} (was {flag(name, former.get(name))})"
         for name, value in plain_flags(args).items()
-        if name not in FREE_FLAGS | {also_free} and value != former.get(name)
+        if name not in FREE_FLAGS | also_free and value != former.get(name)
     ]
     if changed:
         raise UsageError(f"--resume: {path} was trained with other flags: {', '.join(changed)}")

@@ -140,7 +140,7 @@ def add_run_flags(
         "--lr",
         type=real(0, 1, above=True),
         default=lr,
-        help="learning rate; stages 2, 3 and 5 fit it to the layers (HW3/optim.py)",
+        help="learning rate; what it means in stages 2, 3 and 5: HW3/optim.py",
     )
     add("--ema-decay", type=real(0, 1, below=True), default=0.999, help="of the weights' moving average")
     add("--seed", type=integer(0, 2**32 - 1), default=42, help="of all randomness")
@@ -189,8 +189,8 @@ def add_diffusion_flags(parser: Parser, *, ddim_steps: int) -> None:
     )
 
 
-def add_unet_flags(parser: Parser, *, num_res_blocks: list[int]) -> None:
-    """Add the flags of the UNet's size, with this stage's number of blocks."""
+def add_unet_flags(parser: Parser, *, num_res_blocks: str) -> None:
+    """Add the flags of the UNet's size, with this stage's numbers of blocks."""
     add = parser.add_argument
     add(
         "--base-channels",
@@ -201,7 +201,7 @@ def add_unet_flags(parser: Parser, *, num_res_blocks: list[int]) -> None:
     add(
         "--channel-mults",
         type=integers(1, 64, most_items=6),
-        default=[1, 2, 4, 8],
+        default="1,2,4,8",
         help="multiples of them, level by level",
     )
     add(

@@ -120,10 +120,9 @@ def _explain(error: BaseException) -> tuple[str, int] | None:
             if error.signum == signal.SIGINT
             else f"ended by {signal.Signals(error.signum).name}"
         )
-        return (
-            f"{name}; a training continues after its last completed epoch with --resume",
-            128 + error.signum,
-        )
+        if os.path.basename(sys.argv[0]).startswith("train_"):
+            name += "; the training continues after its last completed epoch with --resume"
+        return name, 128 + error.signum
     if isinstance(error, UsageError):
         return f"error: {error}", 2
     if isinstance(error, RunError):

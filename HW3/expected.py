@@ -4,10 +4,11 @@ Measured on MNIST with seed 42; README.md's table "What to expect" shows the sam
 """
 
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from HW3.checkpoint import FREE_FLAGS
+from HW3 import checkpoint
 
 
 @dataclass(frozen=True)
@@ -19,25 +20,31 @@ class Figure:
         reached: its value after some epochs.
         tolerance: a relative difference that is called as expected.
         more_is_better: as for an accuracy.
+        earlier: flags of the stage that it builds on, where they move the figure.
     """
 
     name: str
     reached: dict[int, float]
     tolerance: float = 0.03
     more_is_better: bool = False
+    earlier: dict[str, object] = field(default_factory=dict)
 
 
 FIGURES = {
     "vae": Figure("val_rec", {1: 28.3, 5: 14.9, 40: 9.8}),
     "diffusion": Figure("loss", {1: 0.0365, 5: 0.0173, 20: 0.0162}),
-    "latent_diffusion": Figure("loss", {1: 0.139, 5: 0.109, 40: 0.092}),
+    "latent_diffusion": Figure(
+        "loss", {1: 0.139, 5: 0.109, 40: 0.092}, earlier={"kl_weight": 0.5, "epochs": 40}
+    ),
     "clip": Figure("val_accuracy", {1: 0.9878, 5: 0.9937, 10: 0.9938}, 0.003, more_is_better=True),
     "tiny_sd": Figure("loss", {1: 0.0476, 5: 0.0187}),
 }
-COMPARABLE = FREE_FLAGS | {"seed", "precision"}  # flags that may differ
+COMPARABLE = checkpoint.FREE_FLAGS | {"seed", "precision"}  # flags that may differ
 
 
-def compare(stage: str, metrics: list[dict], args: Namespace, usual: Namespace) -> str:
+def compare(
+    stage: str, metrics: list[dict], args: Namespace, usual: Namespace, earlier: dict[str, Any] | None = None
+) -> str:
     """Return the line in which a run says how its figure compares with that of README.md's run.
 
     Args:
@@ -45,15 +52,19 @@ def compare(stage: str, metrics: list[dict], args: Namespace, usual: Namespace) 
         metrics: a row per completed epoch.
         args: the flags of the run.
         usual: the flags of README.md's run.
+        earlier: the flags of the run of the stage that it builds on.
     """
     figure = FIGURES[stage]
     other = [
-        f"--{name.replace('_', '-')} {value}" if value is not None else f"no --{name.replace('_', '-')}"
+        checkpoint.flag(name, value)
         for name, value in vars(usual).items()
         if name not in COMPARABLE and differ(value, getattr(args, name))
     ]
     if other:
         return f"Not comparable with README.md's run, which had {', '.join(other)}"
+    other = [checkpoint.flag(*item) for item in figure.earlier.items() if item not in (earlier or {}).items()]
+    if other:
+        return f"Not comparable with README.md's run, whose earlier stage had {', '.join(other)}"
     epoch, value = metrics[-1]["epoch"], metrics[-1][figure.name]
     past = ", ".join(f"{reached:g} after {n}" for n, reached in figure.reached.items())
     line = f"{figure.name} {value:.4g} after epoch {epoch}; README.md's run had {past}"

@@ -78,13 +78,14 @@ def read_run(folder: Path, *, embed: bool) -> dict[str, Any] | None:
     stage = next((name for name in STAGES if (folder / f"{name}_latest.pt").exists()), None)
     if stage is None or not (folder / "metrics.csv").exists():
         return None
-    run = {"name": folder.name, "stage": stage, "title": STAGES[stage][0], "aside": moved_aside(folder)}
+    run = {"name": folder.name, "stage": stage, "title": STAGES[stage][0], "aside": False}
     try:
         table = csv.DictReader(io.StringIO((folder / "metrics.csv").read_text()))
         metrics = [{name: float(value) for name, value in row.items()} for row in table]
         flags = json.loads((folder / "flags.json").read_text()) if (folder / "flags.json").exists() else {}
         run |= {"metrics": metrics, "seconds": metrics[-1]["seconds"]}
         run |= {"flags": dict(flags), "epochs": int(flags.get("epochs", 0))}
+        run["aside"] = moved_aside(folder, Path(flags.get("out_dir", folder)))
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         return run | {"problem": f"metrics.csv or flags.json is damaged: {error}"}
     grids: dict[str, dict[int, str]] = {}
@@ -99,10 +100,10 @@ def read_run(folder: Path, *, embed: bool) -> dict[str, Any] | None:
     return run | {"grids": grids, "checkpoints": checkpoints}
 
 
-def moved_aside(folder: Path) -> bool:
-    """Tell whether a folder is an earlier run that a later one has moved aside: vae.1 beside vae."""
-    named = re.fullmatch(r"(.+)\.\d+", folder.name)
-    return named is not None and folder.with_name(named[1]).is_dir()
+def moved_aside(folder: Path, out_dir: Path) -> bool:
+    """Tell whether a run that was written to out_dir has moved aside for a later one: vae.1 beside vae."""
+    former = re.sub(r"\.\d+$", "", folder.name)
+    return former == out_dir.name != folder.name and folder.with_name(former).is_dir()
 
 
 def source(picture: Path, *, embed: bool) -> str:

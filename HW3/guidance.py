@@ -1,7 +1,7 @@
 """Classifier-free guidance (CFG): exaggerate what a condition changes in the prediction of the noise.
 
-Paper: Ho and Salimans 2022, "Classifier-Free Diffusion Guidance". Their w is
-guidance_scale - 1 here, as is now usual.
+Paper: Ho and Salimans 2022, "Classifier-Free Diffusion Guidance". Their w is guidance_scale - 1; papers since
+then call guidance_scale w, and so does README.md.
 """
 
 from collections.abc import Callable

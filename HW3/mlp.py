@@ -32,7 +32,9 @@ class MLPBlock(nn.Module):
 
 
 class EpsMLP(nn.Module):
-    """Predict the noise in latents: eps_pred = gate(t) * z_t + network(z_t, t, cond), a gate per dimension.
+    """Predict the noise in latents, with a gate per dimension.
+
+    eps_pred = gate(t, cond) * z_t + network(z_t, t, cond)
 
     Args:
         latent_dim: dimensions D of a latent, at least 1.

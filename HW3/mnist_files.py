@@ -51,7 +51,7 @@ def load_images(
         UsageError: if files are missing or damaged and can't be fetched.
     """
     if dataset == "synthetic":
-        return synthetic.load(train)
+        return synthetic.load(train=train)
     mnist = import_torchvision("torchvision.datasets.mnist")
     raw = raw_folder(data_dir, dataset)
     names = [name for name in FILE_HEADERS if name.startswith("train" if train else "t10k")]

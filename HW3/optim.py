@@ -4,7 +4,9 @@
 (kellerjordan.github.io/posts/muon). The steps of other optimizers, seen as matrices, are nearly of low rank:
 a few directions dominate. Muon makes all directions of a step equally long, so that what shows in the rare
 ones is learned as fast. It needs half as many steps as Adam here: tests/benchmarks/README.md. Simplified
-against the paper: biases and normalisations are taken for matrices of one row, instead of left to Adam.
+against the paper: it trains all parameters, where they leave the first and the last layer, biases and
+normalisations to Adam; what has no rows and columns is taken for a matrix of one row. Added: the learning
+rate falls by itself.
 
 `width_scaled`, for the MLP, whose weights are used once per row and not at every pixel: there Muon's matrix
 products would cost far more than the training itself. Paper: Yang et al. 2022, "Tensor Programs V: Tuning
@@ -27,8 +29,8 @@ STEADY_STEPS = 1000  # of Muon, before the lr begins to fall
 LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315
 ITERATIONS = 5
 
-# Under `width_scaled`, a layer with as many inputs as a 3x3 convolution of 512 channels gets the lr itself.
-# Chosen by trial: tests/benchmarks/README.md.
+# Under `width_scaled`, a layer with so many inputs gets the lr itself; those of the MLP have 100 to 512, and
+# get 9 to 10 times as much. Chosen by trial, when the UNets were trained so, too: tests/benchmarks/README.md
 REFERENCE_FAN_IN = 512 * 3 * 3
 LARGEST_FACTOR = 10.0
 
@@ -78,9 +80,14 @@ class Muon(torch.optim.Optimizer):
         params: the parameters.
         lr: a hundredth of the spectral norm of the first steps.
         momentum: beta, in [0, 1).
+
+    Raises:
+        ValueError: if momentum is not in [0, 1).
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), got {momentum}")
         super().__init__(params, {"lr": lr, "momentum": momentum, "steps": 0})
 
     @torch.no_grad()

@@ -196,7 +196,7 @@ def generate(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def load(train: bool) -> tuple[Tensor, Tensor]:
+def load(*, train: bool) -> tuple[Tensor, Tensor]:
     """Return the fixed training set (12,000 digits) or the fixed test set (2,000 digits, from another seed).
 
     Args:

@@ -203,11 +203,14 @@ def vae_loss(
     rec = sum (recon - x)^2, or sum -[x log recon + (1 - x) log(1 - recon)],
     kl = sum KL(q(z|x) || p(z)), see `kl_divergence`.
 
+    The squares are -log N(x; recon, I / 2) without its constant: the bound for a decoder of the variance 1/2.
+    With another kl_weight it is, but for a factor, the bound for the variance kl_weight / 2.
+
     Args:
         recon, x: reconstructions and images (B, 1, 32, 32) in [0, 1].
         mu, logvar: of q(z|x), (B, D).
         kl_weight: weight of the KL divergence; 1 is the ELBO of the paper.
-        loss_type: `mse` (Gaussian decoder) or `bce` (Bernoulli decoder).
+        loss_type: `mse` (Gaussian decoder, of the variance 1/2) or `bce` (Bernoulli decoder).
 
     Returns:
         total, rec and kl: scalars, sums over pixels, latent dimensions and batch, in nats for `bce`.

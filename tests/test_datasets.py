@@ -260,8 +260,8 @@ def test_synthetic_digits():
 
 def test_synthetic_digits_are_a_real_but_learnable_problem():
     """Nearest class mean, on the pixels: far better than chance, far from perfect."""
-    images, labels = synthetic.load(True)
-    test_images, test_labels = synthetic.load(False)
+    images, labels = synthetic.load(train=True)
+    test_images, test_labels = synthetic.load(train=False)
     assert len(labels) == 12000 and len(test_labels) == 2000
     means = torch.stack([images[labels == c].float().mean(dim=0) for c in range(10)]).flatten(1)
     nearest = torch.cdist(test_images.float().flatten(1), means).argmin(dim=1)

@@ -114,12 +114,16 @@ def test_run_that_ended_in_its_first_epoch_is_not_moved_aside(tmp_path):
 
 
 def test_weight_in_a_name_is_no_number_of_an_earlier_run(result):
-    for name in ("vae_0.05", "vae.1"):
+    for name in ("vae.1", "vae_1", "vae_1.5"):
         shutil.copytree(result / "vae", result / name)
-    runs = data_of(gallery.build(result))["parts"][:3]
+        flags = json.loads((result / name / "flags.json").read_text())
+        flags["out_dir"] = str(result / name.removesuffix(".1"))
+        (result / name / "flags.json").write_text(json.dumps(flags))
+    runs = data_of(gallery.build(result))["parts"][:4]
     assert [(run["name"], run["aside"]) for run in runs] == [
         ("vae", False),
-        ("vae_0.05", False),
+        ("vae_1", False),
+        ("vae_1.5", False),
         ("vae.1", True),
     ]
 

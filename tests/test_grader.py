@@ -15,8 +15,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from tests.grading import variants
-from tests.grading.make_handout import make_handout
+from tests.grading import make_handout, variants
 
 ROOT = Path(__file__).parents[1]
 GRADING = Path("tests", "grading")
@@ -159,10 +158,19 @@ EXERCISES = {
 }
 
 
+def test_handout_replaces_no_other_folder(tmp_path, capsys):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(SystemExit, match="2"):
+        make_handout.main([str(tmp_path)])
+    assert "not an empty folder" in capsys.readouterr().err and [*tmp_path.iterdir()] == [
+        tmp_path / "thesis.tex"
+    ]
+
+
 @pytest.mark.slow
 def test_handout(tmp_path):
     """The handout runs up to the exercises: Gradescope's script finds exactly those two not implemented."""
-    make_handout(tmp_path / "source")
+    make_handout.main([str(tmp_path / "source")])
     text = "\n".join(path.read_text() for path in (tmp_path / "source" / "HW3").glob("*.py"))
     assert text.count("# TASK: ") == text.count("raise NotImplementedError(") == len(EXERCISES)
     assert "sigma_t = eta * " not in text and "self.cond(" not in text

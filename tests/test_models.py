@@ -181,7 +181,7 @@ def test_unet_turns_from_its_output_to_x_by_the_angle():
 
 
 def test_trials_and_package_mean_the_same_network():
-    """The winner of tests/benchmarks/README.md is the UNet that is used."""
+    """The last candidate of tests/benchmarks/trials.py is the UNet that is used."""
     torch.manual_seed(0)
     unet, trial = UNet(), TrialUNet(blocks=(2, 2, 1, 1), passing="angle")
     shapes, trial_shapes = (sorted(map(tuple, (p.shape for p in m.parameters()))) for m in (unet, trial))

@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -96,14 +97,14 @@ def test_killed_at_any_moment_and_resumed_until_done_equals_an_uninterrupted_run
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
-        ("--lr=1e-3", "--lr 0.001 (was 0.0002)"),
-        ("--batch-size=8", "--batch-size 8 (was 16)"),
-        ("--seed=1", "--seed 1 (was 42)"),
-        ("--latent-dim=7", "--latent-dim 7 (was 100)"),
-        ("--kl-weight=2", "--kl-weight 2.0 (was 1.0)"),
-        ("--dataset=kmnist", "--dataset kmnist (was synthetic)"),
-        ("--precision=fp32", "--precision fp32 (was auto)"),
-        ("--limit-batches=3", "--limit-batches 3 (was 2)"),
+        ("--lr=1e-3", "--lr 0.001 (was --lr 0.0002)"),
+        ("--batch-size=8", "--batch-size 8 (was --batch-size 16)"),
+        ("--seed=1", "--seed 1 (was --seed 42)"),
+        ("--latent-dim=7", "--latent-dim 7 (was --latent-dim 100)"),
+        ("--kl-weight=2", "--kl-weight 2.0 (was --kl-weight 1.0)"),
+        ("--dataset=kmnist", "--dataset kmnist (was --dataset synthetic)"),
+        ("--precision=fp32", "--precision fp32 (was --precision auto)"),
+        ("--limit-batches=3", "--limit-batches 3 (was --limit-batches 2)"),
     ],
 )
 def test_resuming_with_another_flag_is_refused_by_name(trained, capsys, monkeypatch, flag, said):
@@ -116,6 +117,12 @@ def tiny_loaders():
     from HW3.data import get_mnist_dataloaders
 
     return get_mnist_dataloaders("", dataset="synthetic")
+
+
+@pytest.mark.parametrize(("stage", "flag"), [("latent_diffusion", "--vae-ckpt"), ("tiny_sd", "--clip-ckpt")])
+def test_resuming_asks_for_no_earlier_stage(trained, tmp_path, stage, flag):
+    shutil.copytree(trained.folder / stage, tmp_path / stage)
+    assert train(stage, tmp_path, "--resume", "--epochs=3", f"{flag}=not/here/any/more.pt") == 0
 
 
 def test_nothing_to_resume_is_wrong_use(tmp_path, capsys):

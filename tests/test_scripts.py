@@ -58,7 +58,7 @@ def test_grids_have_the_documented_shape(trained):
 def test_grid_of_reconstructions_has_originals_over_them(trained):
     with Image.open(trained.folder / "vae/recon_epoch_001.png") as picture:
         grid = torch.from_numpy(np.array(picture.convert("L")))
-    originals, _ = synthetic.load(False)
+    originals, _ = synthetic.load(train=False)
     for row, first in ((0, 0), (2, 8)):
         top = 2 + 34 * row
         assert torch.equal(grid[top + 2 : top + 30, 4:32], originals[first])
@@ -165,7 +165,7 @@ def test_checkpoint_of_another_stage_is_refused(trained, tmp_path, capsys):
 
 
 def test_other_data_set_of_an_earlier_stage_is_said(trained, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(data, "load_images", lambda data_dir, dataset, **_: synthetic.load(False))
+    monkeypatch.setattr(data, "load_images", lambda data_dir, dataset, **_: synthetic.load(train=False))
     flags = [f"--vae-ckpt={trained.checkpoint('vae')}", "--dataset=mnist"]
     assert train("latent_diffusion", tmp_path, *flags) == 0
     assert "trained on synthetic, this run trains on mnist" in capsys.readouterr().out

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from HW3 import runtime, synthetic
+import train_tiny_sd
+from HW3 import cli, runtime, synthetic
 from HW3.clip import TinyCLIP, clip_loss
 from HW3.data import get_mnist_dataloaders, to_signed
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
@@ -151,6 +152,7 @@ def main(argv=None) -> None:
 
     print("\nA training step of 128 images")
     ours, usual = UNet().to(device), UsualUNet().to(device)
+    tiny_sd = UNet(cond_dim=128, **cli.unet_config(train_tiny_sd.parse_args([]))).to(device)
     vae, clip, mlp = ConvVAE().to(device), TinyCLIP().to(device), EpsMLP(100).to(device)
     steps = {
         "diffusion, usual, fp32": training_step(
@@ -160,6 +162,7 @@ def main(argv=None) -> None:
             usual, denoising(x0, pixels), bf16, adam_usual, with_ema=False
         ),
         "diffusion": training_step(ours, denoising(x0, pixels), auto, muon),
+        "tiny SD": training_step(tiny_sd, denoising(x0, pixels), auto, muon),
         "latent diffusion": training_step(mlp, denoising(z0, latents), auto, adam_width_scaled),
         "VAE": training_step(vae, lambda model: vae_step(model, x), auto, adam),
         "CLIP": training_step(clip, lambda model: clip_loss(model(x), y), auto, adam),
@@ -199,7 +202,7 @@ def main(argv=None) -> None:
     print(f"\nA sampling step of {GRID} images (the DDPM grid takes 1000)")
     noise, t = torch.randn(GRID, 1, 32, 32, device=device), torch.full((GRID,), 500, device=device)
     z, cond = torch.randn(GRID, 100, device=device), torch.randn(GRID, 128, device=device)
-    guided = GuidedModel(UNet(cond_dim=128).to(device), torch.zeros(128, device=device), 2.0)
+    guided = GuidedModel(tiny_sd, torch.zeros(128, device=device), 2.0)
     contenders = {
         "diffusion, usual, fp32": lambda: forward(fp32, usual, noise, t),
         "diffusion, usual, bf16": lambda: forward(bf16, usual, noise, t),

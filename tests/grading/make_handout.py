@@ -1,13 +1,14 @@
 """Write what students get: a copy of the repository in which the exercises are open.
 
-    python -m tests.grading.make_handout            # writes handout/
-    python -m tests.grading.make_handout FOLDER
+    python -m tests.grading.make_handout            # writes handout/, anew if it is there
+    python -m tests.grading.make_handout FOLDER     # a new or an empty one
 
 The code between `### BEGIN SOLUTION` and `### END SOLUTION` becomes a NotImplementedError; the task, the
 comment right before, which starts with `# TASK:`, stays. Variants, what tests the grader and this script are
-left out. A handout that is already there is replaced.
+left out.
 """
 
+import argparse
 import re
 import shutil
 import subprocess
@@ -37,8 +38,7 @@ def open_exercises(source):
 
 
 def make_handout(folder):
-    """Write the handout to a folder."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Write the handout to a folder that is new or empty."""
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
     for name in tracked.stdout.split("\0"):
         if not name or name.startswith(LEFT_OUT):
@@ -50,5 +50,20 @@ def make_handout(folder):
             target.write_text(open_exercises(source.read_text()))
 
 
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, nargs="?", help="where to write; handout/ when not given")
+    folder = parser.parse_args(argv).folder
+    if folder is None:
+        folder = ROOT / "handout"
+        if folder.exists():
+            shutil.rmtree(folder)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        parser.error(f"argument folder: {folder} is there already, and not an empty folder")
+    make_handout(folder)
+
+
 if __name__ == "__main__":
-    make_handout(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "handout")
+    sys.exit(main())
