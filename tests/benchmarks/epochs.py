@@ -1,6 +1,6 @@
 """Time an epoch of every stage by its parts, in the scripts themselves, and project the whole homework.
 
-    python -m tests.benchmarks.epochs --data-dir data                # the real thing, about 7 minutes
+    python -m tests.benchmarks.epochs --data-dir data                # the real thing, about 15 minutes
     python -m tests.benchmarks.epochs --dataset synthetic            # without MNIST
 
 Each script runs for two epochs in a process of its own; the second is reported. A part's seconds do not
