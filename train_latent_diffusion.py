@@ -73,8 +73,7 @@ def main(argv=None):
     latest = args.out_dir / "latent_diffusion_latest.pt"
     saved = None
     if args.resume:  # the latent dimensions are compared with the VAE's, below
-        free = {"latent_dim", "vae_ckpt"}
-        saved = checkpoint.load_resumed(latest, "latent_diffusion", args, also_free=free)
+        saved = checkpoint.load_resumed(latest, "latent_diffusion", args, free={"latent_dim", "vae_ckpt"})
     # A resumed run goes on in the latent space that it began in, whatever became of the VAE's own checkpoint.
     saved_vae = saved["vae"] if saved else checkpoint.load(args.vae_ckpt, "vae")
     space = LatentSpace.restore(saved_vae, canonicalize=args.canonicalize).to(device)
@@ -155,8 +154,7 @@ def main(argv=None):
         runtime.report_epoch(folder, metrics, args.epochs, look_at)
         gallery.refresh(folder)
 
-    usual = parse_args([])
-    print(expected.compare("latent_diffusion", metrics, args, usual, earlier=saved_vae["args"]))
+    print(expected.compare("latent_diffusion", metrics, args, parse_args([]), saved_vae["args"]))
     print(f"Done: {latest}. Next: python train_clip.py")
 
 

@@ -86,12 +86,10 @@ def plain_flags(args: Namespace) -> dict[str, Any]:
 
 def flag(name: str, value: Any) -> str:
     """Return a flag as one types it, or "no --..." where it is not given."""
-    flag = f"--{name.replace('_', '-')}"
-    if isinstance(value, list):
-        value = ",".join(map(str, value))
+    spelled = f"--{name.replace('_', '-')}"
     if value is None or isinstance(value, bool):
-        return flag if value else f"no {flag}"
-    return f"{flag} {value}"
+        return spelled if value else f"no {spelled}"
+    return f"{spelled} {','.join(map(str, value)) if isinstance(value, list) else value}"
 
 
 def restore_training(
@@ -167,16 +165,14 @@ def load(path: Path, *stages: str, remedy: str = "") -> dict[str, Any]:
     return checkpoint
 
 
-def load_resumed(
-    path: Path, stage: str, args: Namespace, *, also_free: Set[str] = frozenset()
-) -> dict[str, Any]:
+def load_resumed(path: Path, stage: str, args: Namespace, *, free: Set[str] = frozenset()) -> dict[str, Any]:
     """Read the checkpoint from which a run with these flags continues.
 
     Args:
         path: the checkpoint.
         stage: which script must have written it.
         args: the flags of the run.
-        also_free: flags, besides FREE_FLAGS, that may differ.
+        free: flags, besides FREE_FLAGS, that may differ.
 
     Raises:
         UsageError: if there is none, or a flag that would change the run differs from the checkpoint's.
@@ -188,7 +184,7 @@ def load_resumed(
     changed = [
         f"{flag(name, value)} (was {flag(name, former.get(name))})"
         for name, value in plain_flags(args).items()
-        if name not in FREE_FLAGS | also_free and value != former.get(name)
+        if name not in FREE_FLAGS | free and value != former.get(name)
     ]
     if changed:
         raise UsageError(f"--resume: {path} was trained with other flags: {', '.join(changed)}")

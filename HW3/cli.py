@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from HW3 import exits
 from HW3.diffusion import DiffusionConfig
 from HW3.mnist_files import DATASETS
 
@@ -30,9 +31,9 @@ class Parser(argparse.ArgumentParser):
     """A parser that takes `--data-dir` as `--data_dir` too, no abbreviations, and complains in one line."""
 
     def __init__(self, description: str) -> None:
-        module = getattr(vars(sys.modules["__main__"]).get("__spec__"), "name", "")
+        tool = exits.tool()
         super().__init__(
-            prog=f"python -m {module}" if module.startswith("HW3.") else None,
+            prog=f"python -m {tool}" if tool else None,
             description=description,
             epilog="Underscores and hyphens are the same in flags: --batch_size is --batch-size.",
             formatter_class=_Formatter,

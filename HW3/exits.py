@@ -37,6 +37,12 @@ class Interrupted(BaseException):
         self.signum = signum
 
 
+def tool() -> str:
+    """Return "HW3.sample" under `python -m HW3.sample`, and so on; nothing in a training script."""
+    module = getattr(vars(sys.modules["__main__"]).get("__spec__"), "name", "")
+    return module if module.startswith("HW3.") else ""
+
+
 def guard_loading() -> None:
     """End at once, in one line, when a signal comes before or after the run itself, as while torch loads.
 
@@ -120,8 +126,7 @@ def _explain(error: BaseException) -> tuple[str, int] | None:
             if error.signum == signal.SIGINT
             else f"ended by {signal.Signals(error.signum).name}"
         )
-        module = getattr(vars(sys.modules["__main__"]).get("__spec__"), "name", "")
-        if not module.startswith("HW3."):  # as those are that draw or judge
+        if not tool():
             name += "; the training continues after its last completed epoch with --resume"
         return name, 128 + error.signum
     if isinstance(error, UsageError):

@@ -162,9 +162,8 @@ def test_handout_replaces_no_other_folder(tmp_path, capsys):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(SystemExit, match="2"):
         make_handout.main([str(tmp_path)])
-    assert "not an empty folder" in capsys.readouterr().err and [*tmp_path.iterdir()] == [
-        tmp_path / "thesis.tex"
-    ]
+    assert "not an empty folder" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == [tmp_path / "thesis.tex"]
 
 
 @pytest.mark.slow
