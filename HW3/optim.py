@@ -18,7 +18,7 @@ factor is capped, and biases and normalisations, which have no fan-in, get the c
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -35,33 +35,49 @@ REFERENCE_FAN_IN = 512 * 3 * 3
 LARGEST_FACTOR = 10.0
 
 
-def orthogonalize(matrices: Tensor) -> Tensor:
+def orthogonalize(stacks: Sequence[Tensor]) -> list[Tensor]:
     """Bring all singular values of matrices near to 1, by the Newton-Schulz iteration of Jordan et al.
 
     X <- a X + b (X X^T) X + c (X X^T)^2 X maps every singular value s to a s + b s^3 + c s^5; it begins with
     X / |X|, so that s <= 1. The coefficients lift small s fast; in the end most lie between 0.7 and 1.2.
 
     An iteration is X <- P X with the polynomial P = a + b gram + c gram^2 in gram = X X^T, which then becomes
-    P gram P. So X itself, whose longer side may be a convolution's whole kernel, is multiplied only twice.
+    P gram P. So X itself, whose longer side may be a convolution's whole kernel, is multiplied only twice,
+    and all matrices whose shorter sides are equal go through the iterations together.
 
     Args:
-        matrices: (K, M, N).
+        stacks: matrices (K, M, N), a stack of K for each shape.
 
     Returns:
-        (K, M, N); zeros stay zeros.
+        The stacks in their order and shapes; zeros stay zeros.
     """
-    x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    wide = x.shape[1] <= x.shape[2]
-    x = x if wide else x.mT  # X X^T is the smaller one
-    gram = x @ x.mT  # (K, M, N) -> (K, M, M)
-    identity = torch.eye(gram.shape[1], device=x.device)
-    product = identity  # of all polynomials
-    for _ in range(ITERATIONS):
+    unit = [stack / stack.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7) for stack in stacks]
+    wide = [x if x.shape[1] <= x.shape[2] else x.mT for x in unit]  # X X^T is the smaller product
+    grams = defaultdict(list)
+    for x in wide:
+        grams[x.shape[1]].append(x @ x.mT)  # (K, M, N) -> (K, M, M)
+    polynomials = {
+        rows: iter(newton_schulz(torch.cat(same)).split([len(gram) for gram in same]))
+        for rows, same in grams.items()
+    }
+    results = [next(polynomials[x.shape[1]]) @ x for x in wide]
+    return [x if x.shape == stack.shape else x.mT for x, stack in zip(results, stacks, strict=True)]
+
+
+def newton_schulz(gram: Tensor) -> Tensor:
+    """Return the polynomials (K, M, M) that make X orthogonal, the products of all P of `orthogonalize`.
+
+    Args:
+        gram: X X^T (K, M, M), |X| = 1.
+    """
+    identity = torch.eye(gram.shape[1], device=gram.device)
+    product = None
+    for remaining in reversed(range(ITERATIONS)):
         polynomial = LINEAR * identity + torch.baddbmm(gram, gram, gram, beta=CUBIC, alpha=QUINTIC)
-        product = polynomial @ product
-        gram = polynomial @ gram @ polynomial
-    x = product @ x
-    return x if wide else x.mT
+        product = polynomial if product is None else polynomial @ product
+        if remaining:
+            gram = polynomial @ gram @ polynomial
+    return product
 
 
 class Muon(torch.optim.Optimizer):
@@ -102,13 +118,14 @@ class Muon(torch.optim.Optimizer):
             torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
             directions = torch._foreach_lerp(gradients, momenta, group["momentum"])
 
-            by_shape = defaultdict(list)  # of one shape together: a GPU is slow at many small products
+            by_shape = defaultdict(list)  # of one shape together: many small products are slow
             for weight, direction in zip(weights, directions, strict=True):
                 matrix = direction.flatten(1) if weight.dim() > 1 else direction[None]
                 by_shape[matrix.shape].append((weight, matrix))
-            for (rows, columns), pairs in by_shape.items():
+            stacks = [torch.stack([matrix for _, matrix in pairs]) for pairs in by_shape.values()]
+            for pairs, steps in zip(by_shape.values(), orthogonalize(stacks), strict=True):
+                rows, columns = steps.shape[1:]
                 length = STEP_LENGTH * lr * math.sqrt(max(1, rows / columns))
-                steps = orthogonalize(torch.stack([matrix for _, matrix in pairs]))
                 for (weight, _), step in zip(pairs, steps, strict=True):
                     weight.sub_(step.view_as(weight), alpha=length)
 

@@ -44,16 +44,19 @@ def test_learning_rates_follow_the_fan_in():
     assert all(rates[id(layer.bias)] == pytest.approx(1.0) for layer in model)
 
 
-@pytest.mark.parametrize("shape", [(3, 5, 40), (2, 40, 5), (1, 8, 8), (4, 1, 9)])
-def test_orthogonalize_keeps_the_directions_and_makes_them_equally_long(shape):
+def test_orthogonalize_keeps_the_directions_and_makes_them_equally_long():
     torch.manual_seed(0)
-    matrices = torch.randn(shape)
-    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
-    result = orthogonalize(1000 * matrices)
-    lengths = u.mT @ result @ v.mT  # diagonal, if the directions are the same
-    torch.testing.assert_close(lengths, torch.diag_embed(lengths.diagonal(dim1=1, dim2=2)), atol=1e-4, rtol=0)
-    assert ((lengths.diagonal(dim1=1, dim2=2) > 0.6) & (lengths.diagonal(dim1=1, dim2=2) < 1.3)).all()
-    assert orthogonalize(torch.zeros(shape)).count_nonzero() == 0
+    shapes = [(3, 5, 40), (2, 40, 5), (1, 8, 8), (4, 1, 9), (2, 5, 7), (1, 5, 5)]
+    bases = [torch.linalg.svd(torch.randn(shape), full_matrices=False) for shape in shapes]
+    stacks = [u * torch.linspace(200, 1000, u.shape[2]) @ v for u, _, v in bases]
+    for (u, _, v), matrices, result in zip(bases, stacks, orthogonalize(stacks), strict=True):
+        assert result.shape == matrices.shape
+        lengths = u.mT @ result @ v.mT  # diagonal, if the directions are the same
+        diagonal = lengths.diagonal(dim1=1, dim2=2)
+        torch.testing.assert_close(lengths, torch.diag_embed(diagonal), atol=1e-4, rtol=0)
+        assert ((diagonal > 0.6) & (diagonal < 1.3)).all()
+    for zeros in orthogonalize([torch.zeros_like(stack) for stack in stacks]):
+        assert zeros.count_nonzero() == 0
 
 
 def test_muon_steps_as_far_whatever_the_gradient_and_ever_less_far(monkeypatch):
