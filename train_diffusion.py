@@ -33,7 +33,7 @@ def parse_args(argv=None):
     parser = cli.Parser(__doc__)
     cli.add_run_flags(parser, data_dir="data", out_dir="result/diffusion", epochs=20, batch_size=128, lr=1e-4)
     cli.add_diffusion_flags(parser, ddim_steps=200)
-    cli.add_unet_flags(parser, num_res_blocks="2,2,1")
+    cli.add_unet_flags(parser, channel_mults="1,2,4,8", num_res_blocks="2,2,1")
     return cli.parse_diffusion_args(parser, argv)
 
 

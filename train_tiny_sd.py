@@ -45,7 +45,7 @@ def parse_args(argv=None):
     parser = cli.Parser(__doc__)
     cli.add_run_flags(parser, data_dir="data", out_dir="result/tiny_sd", epochs=40, batch_size=128, lr=2e-4)
     cli.add_diffusion_flags(parser, ddim_steps=50)
-    cli.add_unet_flags(parser, num_res_blocks="1")
+    cli.add_unet_flags(parser, channel_mults="1,2,3,4", num_res_blocks="1")
     add = parser.add_argument
     add("--clip-ckpt", type=Path, default=Path("result/clip/clip_latest.pt"), help="checkpoint of CLIP")
     add("--embed-dim", type=cli.WIDTH, default=128, help="dimensions of CLIP's embeddings")

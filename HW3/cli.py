@@ -190,8 +190,8 @@ def add_diffusion_flags(parser: Parser, *, ddim_steps: int) -> None:
     )
 
 
-def add_unet_flags(parser: Parser, *, num_res_blocks: str) -> None:
-    """Add the flags of the UNet's size, with this stage's numbers of blocks."""
+def add_unet_flags(parser: Parser, *, channel_mults: str, num_res_blocks: str) -> None:
+    """Add the flags of the UNet's size, with this stage's channels and blocks."""
     add = parser.add_argument
     add(
         "--base-channels",
@@ -202,7 +202,7 @@ def add_unet_flags(parser: Parser, *, num_res_blocks: str) -> None:
     add(
         "--channel-mults",
         type=integers(1, 64, most_items=6),
-        default="1,2,4,8",
+        default=channel_mults,
         help="multiples of them, level by level",
     )
     add(
