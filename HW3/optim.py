@@ -53,15 +53,15 @@ def orthogonalize(stacks: Sequence[Tensor]) -> list[Tensor]:
     """
     unit = [stack / stack.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7) for stack in stacks]
     wide = [x if x.shape[1] <= x.shape[2] else x.mT for x in unit]  # X X^T is the smaller product
-    grams = defaultdict(list)
-    for x in wide:
-        grams[x.shape[1]].append(x @ x.mT)  # (K, M, N) -> (K, M, M)
-    polynomials = {
-        rows: iter(newton_schulz(torch.cat(same)).split([len(gram) for gram in same]))
-        for rows, same in grams.items()
-    }
-    results = [next(polynomials[x.shape[1]]) @ x for x in wide]
-    return [x if x.shape == stack.shape else x.mT for x, stack in zip(results, stacks, strict=True)]
+    by_rows = defaultdict(list)
+    for index, x in enumerate(wide):
+        by_rows[x.shape[1]].append(index)
+    for indices in by_rows.values():
+        grams = [wide[index] @ wide[index].mT for index in indices]  # (K, M, N) -> (K, M, M)
+        polynomials = newton_schulz(torch.cat(grams)).split([len(gram) for gram in grams])
+        for index, polynomial in zip(indices, polynomials, strict=True):
+            wide[index] = polynomial @ wide[index]
+    return [x if x.shape == stack.shape else x.mT for x, stack in zip(wide, stacks, strict=True)]
 
 
 def newton_schulz(gram: Tensor) -> Tensor:

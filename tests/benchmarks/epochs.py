@@ -1,17 +1,18 @@
 """Time an epoch of every stage by its parts, in the scripts themselves, and project the whole homework.
 
-    python -m tests.benchmarks.epochs --data-dir data                # the real thing, about 15 minutes
+    python -m tests.benchmarks.epochs --data-dir data                # the real thing, a quarter of an hour
     python -m tests.benchmarks.epochs --dataset synthetic            # without MNIST
 
 Each script runs for two epochs in a process of its own; the second is reported. A part's seconds do not
 contain those of another part within it: a grid's PNG counts as saving, not as drawing. Forward is what
-remains.
+remains. The training step of a textbook UNet is timed before and after, because machines differ, and change.
 """
 
 import argparse
 import importlib
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,8 +24,10 @@ import torch
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from HW3 import checkpoint, runtime
+from HW3.diffusion import DiffusionConfig
 from HW3.ema import EMA
 from HW3.optim import Muon
+from tests.benchmarks.usual import UsualUNet
 
 EPOCHS = {"vae": 40, "diffusion": 20, "latent_diffusion": 40, "clip": 10, "tiny_sd": 40}  # the defaults
 OPTIMIZERS = {"diffusion": Muon, "clip": torch.optim.AdamW, "tiny_sd": Muon}  # Adam where not named
@@ -114,6 +117,17 @@ def largest_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
+def usual_step(device: torch.device) -> float:
+    """Return the median seconds of a training step of the textbook UNet, in fp32."""
+    from tests.benchmarks import speed  # here, for the processes of the stages have no need of it
+
+    x0 = torch.randn(speed.BATCH, 1, 32, 32, device=device)
+    loss_of = speed.denoising(x0, DiffusionConfig())
+    fp32 = runtime.autocast(device, "fp32")
+    step = speed.training_step(UsualUNet().to(device), loss_of, fp32, speed.adam_usual, with_ema=False)
+    return speed.medians({"usual": step}, 3, speed.synchronizer(device))["usual"]
+
+
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -127,7 +141,9 @@ def parse_args(argv=None):
 
 def main(argv=None) -> None:
     args = parse_args(argv)
+    device = runtime.pick_device(args.device)
     total = 0.0
+    usual = [usual_step(device)]
     parts = "".join(f"{part:>11}" for part in PARTS)
     print(f"{'seconds':22}{'start':>6}{parts}{'epoch':>8}{'GiB':>6}{'epochs':>8}{'minutes':>9}")
     with tempfile.TemporaryDirectory() as tmp:
@@ -153,7 +169,10 @@ def main(argv=None) -> None:
             print(f"{stage:17}{'wall':5}{result['start']:6.1f}{columns(wall)}", end="")
             print(f"{result['memory']:6.2f}{epochs:8}{minutes:9.1f}")
             print(f"{'':17}{'CPU':5}{'':6}{columns(cpu)}", flush=True)
-    print(f"The whole homework at its default epochs: {total:.0f} minutes")
+    usual.append(usual_step(device))
+    print(f"A training step of the textbook UNet: {usual[0]:.2f} s before, {usual[1]:.2f} s after")
+    print(f"The whole homework at its default epochs: {total:.0f} minutes", end="")
+    print(f", as long as {total * 60 / statistics.mean(usual):.0f} such steps")
 
 
 def columns(seconds: list[float]) -> str:

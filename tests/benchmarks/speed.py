@@ -52,6 +52,11 @@ def medians(
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def synchronizer(device: torch.device) -> Callable[[], None]:
+    """Return a function that waits until the device has done its work."""
+    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+
+
 def muon(model: nn.Module) -> torch.optim.Optimizer:
     return Muon(model.parameters(), 1e-4)
 
@@ -123,7 +128,7 @@ def parse_args(argv=None):
 def main(argv=None) -> None:
     args = parse_args(argv)
     device = runtime.pick_device(args.device)
-    synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    synchronize = synchronizer(device)
     fp32, bf16 = (runtime.autocast(device, precision) for precision in ("fp32", "bf16"))
     auto = runtime.autocast(device, "auto")
     torch.manual_seed(0)
