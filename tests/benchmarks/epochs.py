@@ -117,15 +117,21 @@ def largest_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def usual_step(device: torch.device) -> float:
+def usual_step(device: str) -> float:
     """Return the median seconds of a training step of the textbook UNet, in fp32."""
     from tests.benchmarks import speed  # here, for the processes of the stages have no need of it
 
-    x0 = torch.randn(speed.BATCH, 1, 32, 32, device=device)
-    loss_of = speed.denoising(x0, DiffusionConfig())
+    device = runtime.pick_device(device)
+    loss_of = speed.denoising(torch.randn(speed.BATCH, 1, 32, 32, device=device), DiffusionConfig())
     fp32 = runtime.autocast(device, "fp32")
     step = speed.training_step(UsualUNet().to(device), loss_of, fp32, speed.adam_usual, with_ema=False)
     return speed.medians({"usual": step}, 3, speed.synchronizer(device))["usual"]
+
+
+def in_a_process(call: str) -> str:
+    """Return what a call in this module prints in a process of its own, whose memory is its own, too."""
+    code = f"from tests.benchmarks.epochs import *; {call}"
+    return subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def parse_args(argv=None):
@@ -141,9 +147,9 @@ def parse_args(argv=None):
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    device = runtime.pick_device(args.device)
+    time_usual = f"print(usual_step({args.device!r}))"
     total = 0.0
-    usual = [usual_step(device)]
+    usual = [float(in_a_process(time_usual))]
     parts = "".join(f"{part:>11}" for part in PARTS)
     print(f"{'seconds':22}{'start':>6}{parts}{'epoch':>8}{'GiB':>6}{'epochs':>8}{'minutes':>9}")
     with tempfile.TemporaryDirectory() as tmp:
@@ -159,9 +165,7 @@ def main(argv=None) -> None:
         for stage, epochs in EPOCHS.items():
             report = folder / f"{stage}.json"
             flags = [*shared, *earlier.get(stage, []), f"--out-dir={folder / stage}"]
-            call = f"run_stage({stage!r}, {time.time()}, Path({str(report)!r}), {flags})"
-            call = f"from tests.benchmarks.epochs import *; {call}"
-            subprocess.run([sys.executable, "-c", call], check=True, stdout=subprocess.DEVNULL)
+            in_a_process(f"run_stage({stage!r}, {time.time()}, Path({str(report)!r}), {flags})")
             result = json.loads(report.read_text())
             wall, cpu = ([result["parts"].get(part, (0, 0))[kind] for part in PARTS] for kind in range(2))
             minutes = (result["start"] + epochs * sum(wall)) / 60
@@ -169,7 +173,7 @@ def main(argv=None) -> None:
             print(f"{stage:17}{'wall':5}{result['start']:6.1f}{columns(wall)}", end="")
             print(f"{result['memory']:6.2f}{epochs:8}{minutes:9.1f}")
             print(f"{'':17}{'CPU':5}{'':6}{columns(cpu)}", flush=True)
-    usual.append(usual_step(device))
+    usual.append(float(in_a_process(time_usual)))
     print(f"A training step of the textbook UNet: {usual[0]:.2f} s before, {usual[1]:.2f} s after")
     print(f"The whole homework at its default epochs: {total:.0f} minutes", end="")
     print(f", as long as {total * 60 / statistics.mean(usual):.0f} such steps")
