@@ -5,7 +5,7 @@ Paper: Radford et al. 2021, "Learning Transferable Visual Models From Natural La
     python train_clip.py --epochs 10
     python train_clip.py --epochs 10 --resume    # go on after an interruption
 
-Writes to result/clip/: clip_latest.pt, clip_best.pt (best validation accuracy), metrics.csv.
+Writes to result/clip/: clip_latest.pt, clip_best.pt (best validation accuracy), metrics.csv, flags.json.
 """
 
 import sys

@@ -6,7 +6,7 @@ Paper: Ho, Jain, Abbeel 2020, "Denoising Diffusion Probabilistic Models"; DDIM: 
     python train_diffusion.py --resume           # go on after an interruption
 
 Writes to result/diffusion/: samples_ddpm_epoch_XXX.png and samples_ddim_epoch_XXX.png (64 digits each, from
-the same start noise every epoch), diffusion_latest.pt, metrics.csv.
+the same start noise every epoch), diffusion_latest.pt, metrics.csv, flags.json.
 """
 
 import sys
@@ -32,9 +32,9 @@ NUM_SAMPLES = 64
 def parse_args(argv=None):
     parser = cli.Parser(__doc__)
     cli.add_run_flags(parser, data_dir="data", out_dir="result/diffusion", epochs=20, batch_size=128, lr=1e-4)
-    cli.add_diffusion_flags(parser, ddim_steps=200)
+    cli.add_diffusion_flags(parser)
     cli.add_unet_flags(parser, channel_mults="1,2,4,8", num_res_blocks="2,2,1")
-    return cli.parse_diffusion_args(parser, argv)
+    return cli.parse_diffusion_args(parser, argv, ddim_steps=200)
 
 
 def draw_grids(sampler, args, device, folder, epoch):

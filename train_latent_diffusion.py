@@ -7,7 +7,7 @@ Paper: Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusi
 
 Needs the checkpoint of train_vae.py. Writes to result/latent_diffusion/: samples_ddpm_epoch_XXX.png and
 samples_ddim_epoch_XXX.png (64 decoded latents each, from the same start noise every epoch),
-latent_diffusion_latest.pt, metrics.csv.
+latent_diffusion_latest.pt, metrics.csv, flags.json.
 """
 
 import sys
@@ -40,14 +40,14 @@ def parse_args(argv=None):
     cli.add_run_flags(
         parser, data_dir="data", out_dir="result/latent_diffusion", epochs=40, batch_size=128, lr=1e-4
     )
-    cli.add_diffusion_flags(parser, ddim_steps=200)
+    cli.add_diffusion_flags(parser)
     add = parser.add_argument
     add("--vae-ckpt", type=Path, default=Path("result/vae/convae_latest.pt"), help="checkpoint of the VAE")
     add("--latent-dim", type=cli.WIDTH, help="latent dimensions; the VAE's when not given")
     add("--time-dim", type=cli.EVEN_WIDTH, default=256, help="width of the time embedding")
     add("--hidden-dim", type=cli.WIDTH, default=512, help="width of the MLP")
     add("--canonicalize", action="store_true", help="flip latents that decode to mostly bright images")
-    return cli.parse_diffusion_args(parser, argv)
+    return cli.parse_diffusion_args(parser, argv, ddim_steps=200)
 
 
 def draw_grids(sampler, space, args, device, folder, epoch):
@@ -77,11 +77,14 @@ def main(argv=None):
     # A resumed run goes on in the latent space that it began in, whatever became of the VAE's own checkpoint.
     saved_vae = saved["vae"] if saved else checkpoint.load(args.vae_ckpt, "vae")
     space = LatentSpace.restore(saved_vae, canonicalize=args.canonicalize).to(device)
+    vae_args = saved_vae["args"]
     latent_dim = space.vae.latent_dim
     if args.latent_dim not in (None, latent_dim):
-        raise exits.UsageError(f"--latent-dim {args.latent_dim}: {args.vae_ckpt} has {latent_dim}")
+        source = latest if saved else args.vae_ckpt
+        raise exits.UsageError(f"--latent-dim {args.latent_dim}: {source} has {latent_dim}")
     if not saved:
         runtime.note_other_dataset(saved_vae, args.vae_ckpt, args.dataset)
+        vae_args |= {"epochs": saved_vae["epoch"]}  # it may not have come to its last one
 
     # Data: every image is encoded once
     image_loader, _, _ = get_mnist_dataloaders(
@@ -147,14 +150,14 @@ def main(argv=None):
                 "stage": "latent_diffusion",
                 "model_config": model_config,
                 "diffusion_config": asdict(config),
-                "vae": {**space.state(), "args": saved_vae["args"]},
+                "vae": {**space.state(), "args": vae_args},
                 **checkpoint.training_state(model, ema, optimizer, args, metrics),
             },
         )
         runtime.report_epoch(folder, metrics, args.epochs, look_at)
         gallery.refresh(folder)
 
-    print(expected.compare("latent_diffusion", metrics, args, parse_args([]), saved_vae["args"]))
+    print(expected.compare("latent_diffusion", metrics, args, parse_args([]), vae_args))
     print(f"Done: {latest}. Next: python train_clip.py")
 
 

@@ -10,7 +10,7 @@ Papers: Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffus
 The third runs in the latent space of the VAE, with an MLP for the UNet, as the real Stable Diffusion does.
 
 Needs the checkpoint of train_clip.py. Writes to result/tiny_sd/: samples_epoch_XXX.png (80 digits, every row
-0 to 9, from the same start noise every epoch), tiny_sd_latest.pt, metrics.csv.
+0 to 9, from the same start noise every epoch), tiny_sd_latest.pt, metrics.csv, flags.json.
 """
 
 import sys
@@ -44,7 +44,7 @@ NUM_ROWS = 8
 def parse_args(argv=None):
     parser = cli.Parser(__doc__)
     cli.add_run_flags(parser, data_dir="data", out_dir="result/tiny_sd", epochs=40, batch_size=128, lr=2e-4)
-    cli.add_diffusion_flags(parser, ddim_steps=50)
+    cli.add_diffusion_flags(parser)
     cli.add_unet_flags(parser, channel_mults="1,2,3,4", num_res_blocks="1")
     add = parser.add_argument
     add("--clip-ckpt", type=Path, default=Path("result/clip/clip_latest.pt"), help="checkpoint of CLIP")
@@ -52,7 +52,7 @@ def parse_args(argv=None):
     add("--cond-drop-prob", type=cli.real(0, 1), default=0.1, help="share of labels hidden in training")
     add("--guidance-scale", type=cli.real(0), default=2.0, help="of the grids: 1 plain, 0 unconditional")
     add("--vae-ckpt", type=Path, help="work in the latent space of this VAE, with an MLP")
-    args = cli.parse_diffusion_args(parser, argv)
+    args = cli.parse_diffusion_args(parser, argv, ddim_steps=50)
     if args.cond_drop_prob == 0 and args.guidance_scale != 1:
         parser.error("argument --cond-drop-prob: must be above 0, unless --guidance-scale is 1")
     if args.vae_ckpt and cli.unet_config(args) != cli.unet_config(parser.parse_args([])):
@@ -92,7 +92,9 @@ def main(argv=None):
     device = runtime.pick_device(args.device)
     autocast = runtime.autocast(device, args.precision)
     latest = args.out_dir / "tiny_sd_latest.pt"
-    saved = checkpoint.load_resumed(latest, "tiny_sd", args) if args.resume else None
+    saved = checkpoint.load_resumed(latest, "tiny_sd", args, free={"vae_ckpt"}) if args.resume else None
+    if saved and args.vae_ckpt and "vae" not in saved:
+        raise exits.UsageError(f"--vae-ckpt: {latest} draws pixels; leave it out to --resume")
     # A resumed run keeps the embeddings and the latent space that it began with.
     class_embeddings = (saved["class_embeddings"] if saved else load_clip(args)).to(device)
     saved_vae = saved.get("vae") if saved else None

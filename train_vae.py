@@ -7,7 +7,7 @@ Paper: Kingma and Welling 2014, "Auto-Encoding Variational Bayes".
 
 Writes to result/vae/: samples_epoch_XXX.png (64 decodings of the same prior samples every epoch),
 recon_epoch_XXX.png (test digits, each row over its reconstructions), convae_latest.pt, convae_best.pt (least
-loss on the test set), metrics.csv.
+loss on the test set), metrics.csv, flags.json.
 """
 
 import argparse

@@ -134,7 +134,7 @@ class UNet(nn.Module):
             number holds for all further levels.
 
     Raises:
-        ValueError: if a size is not positive, or base_channels is not a multiple of 8.
+        ValueError: if base_channels is not a multiple of 8, or a multiple or a number of blocks not positive.
     """
 
     def __init__(

@@ -14,6 +14,7 @@ A checkpoint is one dict of tensors, str, int, float, bool, list and dict, and l
 and what else its stage needs to draw without another file: the schedule, a frozen VAE, class embeddings.
 """
 
+import glob
 import io
 import pickle
 import zipfile
@@ -178,7 +179,13 @@ def load_resumed(path: Path, stage: str, args: Namespace, *, free: Set[str] = fr
         UsageError: if there is none, or a flag that would change the run differs from the checkpoint's.
     """
     if not path.exists():
-        raise UsageError(f"--resume: there is no {path} to continue from; leave --resume out to start a run")
+        folder = path.parent.resolve()
+        aside = list(folder.parent.glob(f"{glob.escape(folder.name)}.*/{path.name}"))
+        remedy = "leave --resume out to start a run"
+        if aside:
+            latest = max(aside, key=lambda file: file.stat().st_mtime).parent
+            remedy += f", or continue the one that was moved aside with --out-dir {latest}"
+        raise UsageError(f"--resume: there is no {path} to continue from; {remedy}")
     checkpoint = load(path, stage)
     former = checkpoint["args"]
     changed = [

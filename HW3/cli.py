@@ -156,8 +156,8 @@ def add_run_flags(
     add("--resume", action="store_true", help="continue the run in the output folder")
 
 
-def add_diffusion_flags(parser: Parser, *, ddim_steps: int) -> None:
-    """Add the flags of the schedule and of the samplers."""
+def add_diffusion_flags(parser: Parser) -> None:
+    """Add the flags of the schedule and of the samplers, for `parse_diffusion_args`."""
     add = parser.add_argument
     add("--timesteps", type=integer(2, 100_000), default=1000, help="steps T of the forward process")
     add(
@@ -173,8 +173,7 @@ def add_diffusion_flags(parser: Parser, *, ddim_steps: int) -> None:
     add(
         "--ddim-steps",
         type=integer(1),
-        default=ddim_steps,
-        help="steps of the DDIM sampler, at most the timesteps",
+        help="steps of the DDIM sampler; 200, in stage 5 50, or all timesteps if fewer, when not given",
     )
     add(
         "--ddim-eta",
@@ -232,9 +231,17 @@ def unet_config(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ("base_channels", "channel_mults", "num_res_blocks")}
 
 
-def parse_diffusion_args(parser: Parser, argv: list[str] | None) -> argparse.Namespace:
-    """Parse the flags of a diffusion stage and check those that must fit together."""
+def parse_diffusion_args(parser: Parser, argv: list[str] | None, *, ddim_steps: int) -> argparse.Namespace:
+    """Parse the flags of a diffusion stage, and check those that must fit together.
+
+    Args:
+        parser: has the flags of `add_diffusion_flags`.
+        argv: the command line; the process's own when None.
+        ddim_steps: how many where none are given, or all timesteps if fewer.
+    """
     args = parser.parse_args(argv)
+    if args.ddim_steps is None:
+        args.ddim_steps = min(ddim_steps, args.timesteps)
     if args.ddim_steps > args.timesteps:
         parser.error(
             f"argument --ddim-steps: must be at most --timesteps {args.timesteps}, got {args.ddim_steps}"

@@ -61,7 +61,7 @@ def conv_block(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
 
 
 class TinyCLIP(nn.Module):
-    """Embed images and labels so that the dot product, times a temperature, tells which belong together.
+    """Embed images and labels so that the dot product, over a temperature, tells which belong together.
 
     Args:
         in_channels: channels of the images.

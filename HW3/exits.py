@@ -127,7 +127,7 @@ def _explain(error: BaseException) -> tuple[str, int] | None:
             else f"ended by {signal.Signals(error.signum).name}"
         )
         if not tool():
-            name += "; the training continues after its last completed epoch with --resume"
+            name += "; --resume continues the training after its last completed epoch, if there is one"
         return name, 128 + error.signum
     if isinstance(error, UsageError):
         return f"error: {error}", 2

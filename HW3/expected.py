@@ -30,12 +30,20 @@ class Figure:
     earlier: dict[str, object] = field(default_factory=dict)
 
 
+VAE_FLAGS = {
+    "dataset": "mnist",
+    "epochs": 40,
+    "batch_size": 128,
+    "lr": 2e-4,
+    "limit_batches": None,
+    "latent_dim": 100,
+    "kl_weight": 0.5,
+    "loss_type": "mse",
+}
 FIGURES = {
     "vae": Figure("val_rec", {1: 28.3, 5: 14.9, 40: 9.8}),
     "diffusion": Figure("loss", {1: 0.0365, 5: 0.0173, 20: 0.0162}),
-    "latent_diffusion": Figure(
-        "loss", {1: 0.139, 5: 0.109, 40: 0.092}, earlier={"kl_weight": 0.5, "epochs": 40}
-    ),
+    "latent_diffusion": Figure("loss", {1: 0.139, 5: 0.109, 40: 0.092}, earlier=VAE_FLAGS),
     "clip": Figure("val_accuracy", {1: 0.9893, 5: 0.9942, 10: 0.9940}, 0.003, more_is_better=True),
     "tiny_sd": Figure("loss", {1: 0.0322, 5: 0.0176, 40: 0.0164}),
 }

@@ -128,7 +128,7 @@ def build(root: Path, *, embed: bool = False) -> Path:
     ]
     runs = [run for folder in folders if (run := read_run(folder, embed=embed))]
     if not runs:
-        raise exits.UsageError(f"no folder in {root} holds a run; make one, as with: python train_vae.py")
+        raise exits.UsageError(f"no folder in {root} holds a run; make one, as with: python train_clip.py")
     dataset = runs[0].get("flags", {}).get("dataset", "mnist")
     parts: list[dict[str, Any]] = []
     for stage, (title, needs, _) in STAGES.items():
@@ -168,7 +168,7 @@ def main(argv: list[str] | None = None) -> None:
     """Write the page, and say where."""
     args = parse_args(argv)
     if not args.folder.is_dir():
-        raise exits.UsageError(f"{args.folder} is not a folder; train first, as with: python train_vae.py")
+        raise exits.UsageError(f"{args.folder} is not a folder; train first, as with: python train_clip.py")
     print(build(args.folder, embed=args.embed))
 
 

@@ -1,12 +1,14 @@
 """The files of MNIST and its relatives: found, checked, and fetched again where not whole.
 
 The files are torchvision's, in torchvision's places (ROOT/MNIST/raw/), and its functions read and download
-them. Added to it: sizes, headers and checksums are checked before every use, a download that hangs is given
-up, and whatever is written appears whole or not at all.
+them. Added to it: sizes, headers and MNIST's checksums are checked before every use, an archive beside them
+may be anyone's, a download that hangs is given up, and whatever is written appears whole or not at all.
 """
 
+import gzip
 import hashlib
 import os
+import shutil
 import socket
 import struct
 import tempfile
@@ -118,19 +120,33 @@ def fetch(raw: Path, problems: dict[str, str], dataset: str, source: type) -> No
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=raw) as tmp:
             for name in problems:
                 archive = f"{name}.gz"
-                if utils.check_integrity(raw / archive, md5[archive]):
-                    utils.extract_archive(str(raw / archive), tmp)
-                else:
-                    download_first(
-                        utils, [f"{mirror}{archive}" for mirror in source.mirrors], tmp, md5[archive]
-                    )
-                if problem := find_problem(Path(tmp, name), dataset):
+                problem = unpack(raw / archive, Path(tmp, name), dataset)
+                if problem:
+                    if problem != "missing":
+                        problems[name] += f", and {archive} beside it {problem}"
+                    urls = [f"{mirror}{archive}" for mirror in source.mirrors]
+                    download_first(utils, urls, tmp, md5[archive])
+                    problem = find_problem(Path(tmp, name), dataset)
+                if problem:
                     raise RuntimeError(f"{name}: fetched, but {problem}")
                 os.replace(Path(tmp, name), raw / name)
     except (OSError, RuntimeError, HTTPException, EOFError, zlib.error) as error:
         raise UsageError(missing_data_message(raw, problems, dataset, str(error))) from error
     finally:
         socket.setdefaulttimeout(former_timeout)
+
+
+def unpack(archive: Path, target: Path, dataset: str) -> str | None:
+    """Unpack a .gz, whoever made it, into a file of the data set; say what is wrong with it, or None."""
+    if not archive.is_file():
+        return "missing"
+    try:
+        with gzip.open(archive) as source, open(target, "wb") as file:
+            shutil.copyfileobj(source, file)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        return f"is not a whole archive ({error})"
+    problem = find_problem(target, dataset)
+    return f"holds another file: {problem}" if problem else None
 
 
 def download_first(utils, urls: list[str], folder: str, md5: str) -> None:

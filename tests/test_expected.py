@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from HW3.expected import FIGURES, compare
+from HW3.expected import FIGURES, VAE_FLAGS, compare
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 NAMES = {"vae": "VAE", "latent_diffusion": "latent diffusion", "clip": "CLIP", "tiny_sd": "tiny SD"}
@@ -17,7 +17,7 @@ def compared(stage: str, epoch: int, factor: float, *flags: str, kl_weight: floa
     parse_args = importlib.import_module(f"train_{stage}").parse_args
     usual = ["--kl-weight=0.5"] if stage == "vae" else []
     figure = FIGURES[stage]
-    earlier = {"epochs": 40, "kl_weight": kl_weight, "seed": 1}
+    earlier = {**VAE_FLAGS, "kl_weight": kl_weight, "seed": 1}
     metrics = [{"epoch": epoch, figure.name: figure.reached.get(epoch, 1) * factor}]
     return compare(stage, metrics, parse_args([*usual, *flags]), parse_args(usual), earlier)
 

@@ -173,6 +173,9 @@ def test_handout(tmp_path):
     text = "\n".join(path.read_text() for path in (tmp_path / "source" / "HW3").glob("*.py"))
     assert text.count("# TASK: ") == text.count("raise NotImplementedError(") == len(EXERCISES)
     assert "sigma_t = eta * " not in text and "self.cond(" not in text
+    for file, kept in (("README.md", "python -m pytest tests/grading"), ("Makefile", "lint: ")):
+        text = (tmp_path / "source" / file).read_text()
+        assert kept in text and "make handout" not in text and "handout:" not in text
     shutil.copytree(tmp_path / "source" / "HW3", tmp_path / "submission" / "HW3")
     (tmp_path / "results").mkdir()
     environment = {**os.environ, "AUTOGRADER": str(tmp_path), "PYTHON": sys.executable}

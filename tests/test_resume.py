@@ -125,9 +125,20 @@ def test_resuming_asks_for_no_earlier_stage(trained, tmp_path, stage, flag):
     assert train(stage, tmp_path, "--resume", "--epochs=3", f"{flag}=not/here/any/more.pt") == 0
 
 
+def test_run_on_pixels_goes_on_in_no_latent_space(trained, capsys):
+    assert train("tiny_sd", trained.folder, "--resume", "--vae-ckpt=x.pt") == 2
+    assert "draws pixels" in capsys.readouterr().err
+
+
 def test_nothing_to_resume_is_wrong_use(tmp_path, capsys):
     assert train("vae", tmp_path, "--resume") == 2
-    assert "leave --resume out" in capsys.readouterr().err
+    assert "leave --resume out to start a run\n" in capsys.readouterr().err
+
+
+def test_resuming_in_vain_names_the_run_that_was_moved_aside(trained, tmp_path, capsys):
+    shutil.copytree(trained.folder / "vae", tmp_path / "vae.1")
+    assert train("vae", tmp_path, "--resume") == 2
+    assert f"--out-dir {tmp_path / 'vae.1'}" in capsys.readouterr().err
 
 
 def test_nothing_left_to_do_is_success(trained, capsys):

@@ -99,7 +99,7 @@ def test_tiny_sd_runs_in_latent_space(trained, tmp_path):
     assert train("tiny_sd", tmp_path, *flags) == 0
     saved = torch.load(tmp_path / "tiny_sd/tiny_sd_latest.pt", weights_only=True)
     assert saved["model_config"]["latent_dim"] == 100 and saved["vae"]["mean"].abs().sum() > 0
-    assert train("tiny_sd", tmp_path, *flags, "--epochs=3", "--resume") == 0
+    assert train("tiny_sd", tmp_path, *flags[1:], "--epochs=3", "--resume") == 0  # needs no VAE any more
 
 
 def test_canonicalized_latents_train(trained, tmp_path):
@@ -227,6 +227,11 @@ def test_both_spellings_give_the_same():
         [f"--{name.replace('-', '_')}={value}" for name, value in flags.items()]
     )
     assert hyphens == underscores and hyphens.ddim_steps == 20
+
+
+def test_ddim_takes_no_more_steps_than_there_are():
+    assert train_diffusion.parse_args([]).ddim_steps == 200
+    assert train_diffusion.parse_args(["--timesteps=100"]).ddim_steps == 100
 
 
 def test_script_runs_from_another_folder_without_a_warning(tmp_path):

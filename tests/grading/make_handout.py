@@ -5,7 +5,7 @@
 
 The code between `### BEGIN SOLUTION` and `### END SOLUTION` becomes a NotImplementedError; the task, the
 comment right before, which starts with `# TASK:`, stays. Variants, what tests the grader and this script are
-left out.
+left out, and so is what is said of them.
 """
 
 import argparse
@@ -17,6 +17,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = ("tests/grading/variants/", "tests/grading/make_handout.py", "tests/test_grader.py")
+FOR_INSTRUCTORS = {
+    "README.md": r"^\*\*Instructors\*\*(.|\n)*",  # its last paragraph
+    "Makefile": r"^# make handout.*\n|^handout:.*\n.*\n\n| handout(?= lint$)",
+}
 EXERCISE = re.compile(
     r"(?P<head>^ *# TASK: (?P<what>[^,.\n]+).*\n(^ *# .*\n)*^(?P<indent> *)### BEGIN SOLUTION\n)"
     r".*?(?P<end>^ *### END SOLUTION\n)",
@@ -48,6 +52,8 @@ def make_handout(folder):
         shutil.copy(source, target)
         if source.parent.name == "HW3" and source.suffix == ".py":
             target.write_text(open_exercises(source.read_text()))
+        elif name in FOR_INSTRUCTORS:
+            target.write_text(re.sub(FOR_INSTRUCTORS[name], "", source.read_text(), flags=re.MULTILINE))
 
 
 def main(argv=None):
