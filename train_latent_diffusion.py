@@ -88,20 +88,12 @@ def main(argv=None):
 
     # Data: every image is encoded once
     image_loader, _, _ = get_mnist_dataloaders(
-        args.data_dir,
-        num_workers=args.num_workers,
-        dataset=args.dataset,
-        seed=args.seed,
-        device=device,
+        args.data_dir, num_workers=args.num_workers, dataset=args.dataset, seed=args.seed, device=device
     )
     images = make_loader(image_loader.dataset, 1000, num_workers=args.num_workers)
-    latents = space.encode(images, fit=not saved)
+    latents = TensorDataset(space.encode(images, fit=not saved))
     train_loader = make_loader(
-        TensorDataset(latents),
-        args.batch_size,
-        shuffle=True,
-        seed=args.seed,
-        limit_batches=args.limit_batches,
+        latents, args.batch_size, shuffle=True, seed=args.seed, limit_batches=args.limit_batches
     )
 
     # Model, EMA, optimizer

@@ -116,12 +116,9 @@ def main(argv=None):
     encode, decode = (torch.nn.Identity(), space.decode) if space else (to_signed, to_unit)
     if space:
         images = make_loader(train_loader.dataset, 1000, num_workers=args.num_workers)
+        latents = TensorDataset(space.encode(images, fit=not saved), train_loader.dataset.labels)
         train_loader = make_loader(
-            TensorDataset(space.encode(images, fit=not saved), train_loader.dataset.labels),
-            args.batch_size,
-            shuffle=True,
-            seed=args.seed,
-            limit_batches=args.limit_batches,
+            latents, args.batch_size, shuffle=True, seed=args.seed, limit_batches=args.limit_batches
         )
 
     # Model, EMA, optimizer

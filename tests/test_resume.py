@@ -125,8 +125,10 @@ def test_resuming_asks_for_no_earlier_stage(trained, tmp_path, stage, flag):
     assert train(stage, tmp_path, "--resume", "--epochs=3", f"{flag}=not/here/any/more.pt") == 0
 
 
-def test_run_on_pixels_goes_on_in_no_latent_space(trained, capsys):
-    assert train("tiny_sd", trained.folder, "--resume", "--vae-ckpt=x.pt") == 2
+def test_run_on_pixels_goes_on_in_no_latent_space(trained, tmp_path, capsys):
+    flags = [f"--clip-ckpt={trained.checkpoint('clip')}", "--base-channels=16", "--channel-mults=1,2,3,4"]
+    assert train("tiny_sd", tmp_path, *flags, "--epochs=1") == 0
+    assert train("tiny_sd", tmp_path, *flags, "--resume", "--vae-ckpt=x.pt") == 2
     assert "draws pixels" in capsys.readouterr().err
 
 
