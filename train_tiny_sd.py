@@ -74,7 +74,7 @@ def load_clip(args):
 
 def draw_grid(model, config, decode, class_embeddings, args, device, path):
     """Draw rows of 0 to 9 by DDIM with classifier-free guidance."""
-    guided = GuidedModel(model, torch.zeros_like(class_embeddings[0]), args.guidance_scale)
+    guided = GuidedModel(model, args.guidance_scale)
     sampler = GaussianDiffusion(guided, config).to(device)
     cond = class_embeddings.repeat(NUM_ROWS, 1)  # (10, D) -> (80, D)
     generator = runtime.seeded_generator(args.seed, "grid")

@@ -124,7 +124,7 @@ def restore(saved: dict[str, Any], sampling: Sampling, device: torch.device) -> 
     embeddings = saved.get("class_embeddings")
     if embeddings is not None:
         embeddings = embeddings.to(device)
-        model = GuidedModel(model, torch.zeros_like(embeddings[0]), sampling.guidance_scale)
+        model = GuidedModel(model, sampling.guidance_scale)
     diffusion = GaussianDiffusion(model, DiffusionConfig(**saved["diffusion_config"])).to(device)
 
     def draw(labels: Tensor, generator: torch.Generator, watch: Watch | None = None) -> Tensor:

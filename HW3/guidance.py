@@ -16,20 +16,19 @@ class GuidedModel(nn.Module):
     eps = eps_uncond + guidance_scale (eps_cond - eps_uncond); Eq. (6).
 
     Args:
-        model: the noise predictor, called as model(x_t, t, cond).
-        null_cond: the condition (D,) that stands for none.
+        model: the noise predictor, called as model(x_t, t, cond); zeros for cond stand for none.
         guidance_scale: 1 is the plain conditional prediction, 0 the unconditional one, more exaggerates the
             condition.
     """
 
-    def __init__(self, model: Callable[..., Tensor], null_cond: Tensor, guidance_scale: float) -> None:
+    def __init__(self, model: Callable[..., Tensor], guidance_scale: float) -> None:
         super().__init__()
-        self.model, self.null_cond, self.guidance_scale = model, null_cond, guidance_scale
+        self.model, self.guidance_scale = model, guidance_scale
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """Return the guided prediction, in x_t's shape, for x_t (B, ...), t (B,) and cond (B, D)."""
         if self.guidance_scale == 1:
             return self.model(x_t, t, cond)
-        both = torch.cat([cond, self.null_cond.expand_as(cond)])  # (B, D) -> (2B, D)
+        both = torch.cat([cond, torch.zeros_like(cond)])  # (B, D) -> (2B, D)
         eps_cond, eps_uncond = self.model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
         return eps_uncond + self.guidance_scale * (eps_cond - eps_uncond)

@@ -207,7 +207,7 @@ def main(argv=None) -> None:
     print(f"\nA sampling step of {GRID} images (the DDPM grid takes 1000)")
     noise, t = torch.randn(GRID, 1, 32, 32, device=device), torch.full((GRID,), 500, device=device)
     z, cond = torch.randn(GRID, 100, device=device), torch.randn(GRID, 128, device=device)
-    guided = GuidedModel(tiny_sd, torch.zeros(128, device=device), 2.0)
+    guided = GuidedModel(tiny_sd, 2.0)
     contenders = {
         "diffusion, usual, fp32": lambda: forward(fp32, usual, noise, t),
         "diffusion, usual, bf16": lambda: forward(bf16, usual, noise, t),
