@@ -173,7 +173,7 @@ def add_diffusion_flags(parser: Parser) -> None:
     add(
         "--ddim-steps",
         type=integer(1),
-        help="steps of the DDIM sampler; 200, in stage 5 50, or all timesteps if fewer, when not given",
+        help="steps of the DDIM sampler; 200 (stage 5: 50), or all timesteps if fewer, when not given",
     )
     add(
         "--ddim-eta",
