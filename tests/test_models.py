@@ -13,7 +13,7 @@ from HW3.exits import RunError, UsageError
 from HW3.optim import Muon, orthogonalize, width_scaled
 from HW3.Unet import UNet
 from HW3.vae import ConvVAE, LatentSpace
-from tests.benchmarks.trial_unet import TrialUNet
+from tests.benchmarks.trials import CANDIDATES
 
 
 def test_ema_follows_its_recursion():
@@ -185,7 +185,7 @@ def test_unet_turns_from_its_output_to_x_by_the_angle():
 
 def test_trials_and_package_mean_the_same_network():
     """The last candidate of tests/benchmarks/trials.py is the UNet that is used."""
-    torch.manual_seed(0)
-    unet, trial = UNet(), TrialUNet(blocks=(2, 2, 1, 1), passing="angle")
+    last = list(CANDIDATES.values())[-1]
+    unet, trial = UNet(), last.network(**last.options)
     shapes, trial_shapes = (sorted(map(tuple, (p.shape for p in m.parameters()))) for m in (unet, trial))
     assert shapes == trial_shapes

@@ -46,8 +46,6 @@ class Candidate:
         options: arguments of the network.
         muon: train by Muon, not by Adam.
         reference, cap: of `width_scaled`, for Adam; None trains all layers at LR.
-        beta2: of Adam.
-        warmup: steps over which the learning rate rises linearly.
         decays: of the EMAs that are judged; 0 stands for the weights as they are.
     """
 
@@ -56,8 +54,6 @@ class Candidate:
     muon: bool = False
     reference: int | None = 2304
     cap: float = 10.0
-    beta2: float = 0.999
-    warmup: int = 0
     decays: tuple[float, ...] = (0.999,)
 
 
@@ -66,26 +62,17 @@ CANDIDATES = {
     "lean": Candidate(decays=(0.99, 0.999)),
     "one lr": Candidate(reference=None),
     "reference 4608, cap 20": Candidate(reference=4608, cap=20),
-    "reference 4608": Candidate(reference=4608),
     "reference 9216, cap 20": Candidate(reference=9216, cap=20),
-    "beta2 0.99": Candidate(beta2=0.99),
-    "warm-up": Candidate(warmup=200),
     "add": Candidate(options={"join": "add"}),
-    "no gate": Candidate(options={"passing": None}),
-    "shift only": Candidate(options={"film": False}),
-    "zero init": Candidate(options={"zero_init": True}),
     "24 channels": Candidate(options={"base": 24}),
-    "32 x 1, 2, 2, 4": Candidate(options={"base": 32, "mults": (1, 2, 2, 4)}),
     "coarse blocks": Candidate(options={"blocks": (1, 1, 2, 3)}),
     "fine blocks": Candidate(options={"blocks": (2, 2, 1, 1)}),
     "fine blocks, 4608": Candidate(options={"blocks": (2, 2, 1, 1)}, reference=4608),
     "fine blocks, 4608, 20": Candidate(options={"blocks": (2, 2, 1, 1)}, reference=4608, cap=20),
+    "two blocks": Candidate(options={"blocks": (2, 2, 2, 2)}),
+    "unshuffle": Candidate(options={"patch": 2, "base": 64, "mults": (1, 2, 2), "blocks": (1, 1, 1)}),
     "fine blocks, Muon": Candidate(options={"blocks": (2, 2, 1, 1)}, muon=True),
     "fine blocks, Muon, angle": Candidate(options={"blocks": (2, 2, 1, 1), "passing": "angle"}, muon=True),
-    "fine blocks, add": Candidate(options={"blocks": (2, 2, 1, 1), "join": "add"}),
-    "two blocks": Candidate(options={"blocks": (2, 2, 2, 2)}),
-    "16x16 core": Candidate(options={"base": 32, "blocks": (0, 2, 2, 2), "mults": (1, 2, 2, 4)}),
-    "unshuffle": Candidate(options={"patch": 2, "base": 64, "mults": (1, 2, 2), "blocks": (1, 1, 1)}),
 }
 
 
@@ -102,11 +89,7 @@ class Run:
             groups = [{"params": list(self.model.parameters()), "lr": LR}]
             if candidate.reference is not None:
                 groups = width_scaled(self.model, LR, candidate.reference, candidate.cap)
-            self.optimizer = torch.optim.Adam(groups, betas=(0.9, candidate.beta2), fused=True)
-        warmup = candidate.warmup
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: 1.0 if step >= warmup else (step + 1) / warmup
-        )
+            self.optimizer = torch.optim.Adam(groups, fused=True)
         self.emas = {decay: EMA(self.model, decay) for decay in candidate.decays}
         self.autocast = runtime.autocast(device, "auto")
 
@@ -116,7 +99,6 @@ class Run:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self.schedule.step()
         for ema in self.emas.values():
             ema.update(self.model)
         return loss.detach()
