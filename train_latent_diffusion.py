@@ -74,6 +74,7 @@ def main(argv=None):
     saved = None
     if args.resume:  # the latent dimensions are compared with the VAE's, below
         saved = checkpoint.load_resumed(latest, "latent_diffusion", args, free={"latent_dim", "vae_ckpt"})
+        args.vae_ckpt = saved["args"]["vae_ckpt"]
     # A resumed run goes on in the latent space that it began in, whatever became of the VAE's own checkpoint.
     saved_vae = saved["vae"] if saved else checkpoint.load(args.vae_ckpt, "vae")
     space = LatentSpace.restore(saved_vae, canonicalize=args.canonicalize).to(device)

@@ -74,8 +74,7 @@ def load_clip(args):
 
 def draw_grid(model, config, decode, class_embeddings, args, device, path):
     """Draw rows of 0 to 9 by DDIM with classifier-free guidance."""
-    guided = GuidedModel(model, args.guidance_scale)
-    sampler = GaussianDiffusion(guided, config).to(device)
+    sampler = GaussianDiffusion(GuidedModel(model, args.guidance_scale), config).to(device)
     cond = class_embeddings.repeat(NUM_ROWS, 1)  # (10, D) -> (80, D)
     generator = runtime.seeded_generator(args.seed, "grid")
     samples = sampler.sample_ddim(
@@ -95,7 +94,8 @@ def main(argv=None):
     saved = checkpoint.load_resumed(latest, "tiny_sd", args, free={"vae_ckpt"}) if args.resume else None
     if saved and args.vae_ckpt and "vae" not in saved:
         raise exits.UsageError(f"--vae-ckpt: {latest} draws pixels; leave it out to --resume")
-    # A resumed run keeps the embeddings and the latent space that it began with.
+    if saved:  # it keeps the embeddings and the latent space that it began with
+        args.vae_ckpt = saved["args"]["vae_ckpt"]
     class_embeddings = (saved["class_embeddings"] if saved else load_clip(args)).to(device)
     saved_vae = saved.get("vae") if saved else None
     if args.vae_ckpt and not saved:

@@ -93,13 +93,15 @@ def test_draws_from_averaged_weights(trained):
     assert not torch.equal(saved["model_state"]["stem.weight"], saved["raw_state"]["stem.weight"])
 
 
-def test_tiny_sd_runs_in_latent_space(trained, tmp_path):
+def test_tiny_sd_runs_in_latent_space(trained, tmp_path, capsys):
     flags = [f"--vae-ckpt={trained.checkpoint('vae')}", f"--clip-ckpt={trained.checkpoint('clip')}"]
     flags += ["--base-channels=16", "--channel-mults=1,2,3,4"]  # the defaults: there is no UNet
     assert train("tiny_sd", tmp_path, *flags) == 0
     saved = torch.load(tmp_path / "tiny_sd/tiny_sd_latest.pt", weights_only=True)
     assert saved["model_config"]["latent_dim"] == 100 and saved["vae"]["mean"].abs().sum() > 0
+    capsys.readouterr()
     assert train("tiny_sd", tmp_path, *flags[1:], "--epochs=3", "--resume") == 0  # needs no VAE any more
+    assert "no --vae-ckpt" in capsys.readouterr().out  # README.md's run drew pixels
 
 
 def test_canonicalized_latents_train(trained, tmp_path):
