@@ -173,17 +173,21 @@ def main(argv=None) -> None:
         "CLIP": training_step(clip, lambda model: clip_loss(model(x), y), auto, adam),
     }
     seconds = medians(steps, args.rounds, synchronize)
-    work = {"diffusion, usual, fp32": usual, "diffusion, usual, bf16": usual, "diffusion": ours}
+    with auto:
+        fastest = "bf16" if torch.is_autocast_enabled(device.type) else "fp32"
+    work = {
+        "diffusion, usual, fp32": (usual, "fp32"),
+        "diffusion, usual, bf16": (usual, "bf16"),
+        "diffusion": (ours, fastest),
+    }
     for name, value in seconds.items():
         line = f"  {name:24} {value * 1e3:8.1f} ms {BATCH / value:8.0f} images/s"
         if name in work:
-            rate = (
-                3 * flops(lambda name=name: work[name](x0, torch.zeros(BATCH, device=device))) / value / 1e9
-            )
-            kind = "fp32" if name.endswith("fp32") else "bf16"
-            line += (
-                f"  {rate:6.0f} GFLOP/s, {rate / peak[f'3x3 convolution {kind}']:4.0%} of the convolution's"
-            )
+            network, kind = work[name]
+            operations = flops(lambda network=network: network(x0, torch.zeros(BATCH, device=device)))
+            rate = 3 * operations / value / 1e9
+            share = rate / peak[f"3x3 convolution {kind}"]
+            line += f"  {rate:6.0f} GFLOP/s, {share:4.0%} of the convolution's"
             line += f"  {seconds['diffusion, usual, fp32'] / value:5.1f}x"
         print(line)
 

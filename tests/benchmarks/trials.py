@@ -71,7 +71,6 @@ CANDIDATES = {
     "fine blocks, 4608, 20": Candidate(options={"blocks": (2, 2, 1, 1)}, reference=4608, cap=20),
     "two blocks": Candidate(options={"blocks": (2, 2, 2, 2)}),
     "unshuffle": Candidate(options={"patch": 2, "base": 64, "mults": (1, 2, 2), "blocks": (1, 1, 1)}),
-    "fine blocks, Muon": Candidate(options={"blocks": (2, 2, 1, 1)}, muon=True),
     "fine blocks, Muon, angle": Candidate(options={"blocks": (2, 2, 1, 1), "passing": "angle"}, muon=True),
 }
 
