@@ -22,7 +22,7 @@ SMALL := --num_res_blocks 1 --batch_size 64
 	touch $@
 
 demo: .venv/installed
-	@echo "Training all five stages on synthetic digits, small: about 6 minutes on 2 cores with bf16, longer without."
+	@echo "Training all five stages on synthetic digits, small: about 7 minutes on 2 cores with bf16, longer without."
 	$(PY) train_vae.py $(DEMO) --out_dir result/demo/vae --epochs 5 --lr 1e-3 --kl-weight 0.5
 	$(PY) train_diffusion.py $(DEMO) --out_dir result/demo/diffusion --epochs 3 --lr 2e-4 $(SMALL) --sample_every 3
 	$(PY) train_latent_diffusion.py $(DEMO) --out_dir result/demo/latent_diffusion --epochs 12 --lr 3e-4 \
