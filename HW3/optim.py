@@ -126,8 +126,8 @@ class Muon(torch.optim.Optimizer):
             for pairs, steps in zip(by_shape.values(), orthogonalize(stacks), strict=True):
                 rows, columns = steps.shape[1:]
                 length = STEP_LENGTH * lr * math.sqrt(max(1, rows / columns))
-                changes = [step.view_as(weight) for (weight, _), step in zip(pairs, steps, strict=True)]
-                torch._foreach_add_([weight for weight, _ in pairs], changes, alpha=-length)
+                for (weight, _), step in zip(pairs, steps, strict=True):
+                    weight.sub_(step.view_as(weight), alpha=length)
 
     def _momentum(self, weight: nn.Parameter) -> Tensor:
         state = self.state[weight]
