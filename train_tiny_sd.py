@@ -95,7 +95,7 @@ def main(argv=None):
     if saved and args.vae_ckpt and "vae" not in saved:
         raise exits.UsageError(f"--vae-ckpt: {latest} draws pixels; leave it out to --resume")
     if saved:  # it keeps the embeddings and the latent space that it began with
-        args.vae_ckpt = saved["args"]["vae_ckpt"]
+        args.clip_ckpt, args.vae_ckpt = saved["args"]["clip_ckpt"], saved["args"]["vae_ckpt"]
     class_embeddings = (saved["class_embeddings"] if saved else load_clip(args)).to(device)
     saved_vae = saved.get("vae") if saved else None
     if args.vae_ckpt and not saved:

@@ -123,6 +123,12 @@ def tiny_loaders():
 def test_resuming_asks_for_no_earlier_stage(trained, tmp_path, stage, flag):
     shutil.copytree(trained.folder / stage, tmp_path / stage)
     assert train(stage, tmp_path, "--resume", "--epochs=3", f"{flag}=not/here/any/more.pt") == 0
+    former, resumed = (
+        torch.load(folder / stage / CHECKPOINTS[stage], weights_only=True)["args"]
+        for folder in (trained.folder, tmp_path)
+    )
+    name = flag[2:].replace("-", "_")
+    assert resumed[name] == former[name]  # what it really builds on
 
 
 def test_run_on_pixels_goes_on_in_no_latent_space(trained, tmp_path, capsys):
