@@ -11,7 +11,6 @@ the same start noise every epoch), diffusion_latest.pt, metrics.csv, flags.json.
 
 import sys
 import time
-from dataclasses import asdict
 
 from HW3 import exits
 
@@ -117,7 +116,7 @@ def main(argv=None):
             {
                 "stage": "diffusion",
                 "model_config": model_config,
-                "diffusion_config": asdict(config),
+                "diffusion_config": vars(config),
                 **checkpoint.training_state(model, ema, optimizer, args, metrics),
             },
         )

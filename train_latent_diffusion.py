@@ -12,7 +12,6 @@ latent_diffusion_latest.pt, metrics.csv, flags.json.
 
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from HW3 import exits
@@ -42,7 +41,9 @@ def parse_args(argv=None):
     )
     cli.add_diffusion_flags(parser)
     add = parser.add_argument
-    add("--vae-ckpt", type=Path, default=Path("result/vae/convae_latest.pt"), help="checkpoint of the VAE")
+    add(
+        "--vae-ckpt", type=cli.path, default=Path("result/vae/convae_latest.pt"), help="checkpoint of the VAE"
+    )
     add("--latent-dim", type=cli.WIDTH, help="latent dimensions; the VAE's when not given")
     add("--time-dim", type=cli.EVEN_WIDTH, default=256, help="width of the time embedding")
     add("--hidden-dim", type=cli.WIDTH, default=512, help="width of the MLP")
@@ -142,7 +143,7 @@ def main(argv=None):
             {
                 "stage": "latent_diffusion",
                 "model_config": model_config,
-                "diffusion_config": asdict(config),
+                "diffusion_config": vars(config),
                 "vae": {**space.state(), "args": vae_args},
                 **checkpoint.training_state(model, ema, optimizer, args, metrics),
             },

@@ -15,7 +15,6 @@ Needs the checkpoint of train_clip.py. Writes to result/tiny_sd/: samples_epoch_
 
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from HW3 import exits
@@ -47,11 +46,11 @@ def parse_args(argv=None):
     cli.add_diffusion_flags(parser)
     cli.add_unet_flags(parser, channel_mults="1,2,3,4", num_res_blocks="1")
     add = parser.add_argument
-    add("--clip-ckpt", type=Path, default=Path("result/clip/clip_latest.pt"), help="checkpoint of CLIP")
-    add("--embed-dim", type=cli.WIDTH, default=128, help="dimensions of CLIP's embeddings")
+    add("--clip-ckpt", type=cli.path, default=Path("result/clip/clip_latest.pt"), help="checkpoint of CLIP")
+    add("--embed-dim", type=cli.WIDTH, help="dimensions of CLIP's embeddings; its own when not given")
     add("--cond-drop-prob", type=cli.real(0, 1), default=0.1, help="share of labels hidden in training")
     add("--guidance-scale", type=cli.real(0), default=2.0, help="of the grids: 1 plain, 0 unconditional")
-    add("--vae-ckpt", type=Path, help="work in the latent space of this VAE, with an MLP")
+    add("--vae-ckpt", type=cli.path, help="work in the latent space of this VAE, with an MLP")
     args = cli.parse_diffusion_args(parser, argv, ddim_steps=50)
     if args.cond_drop_prob == 0 and args.guidance_scale != 1:
         parser.error("argument --cond-drop-prob: must be above 0, unless --guidance-scale is 1")
@@ -63,9 +62,6 @@ def parse_args(argv=None):
 def load_clip(args):
     """Return the frozen embeddings (10, embed_dim) that CLIP has learned for the labels."""
     saved = checkpoint.load(args.clip_ckpt, "clip")
-    embed_dim = saved["model_config"]["embed_dim"]
-    if args.embed_dim != embed_dim:
-        raise exits.UsageError(f"--embed-dim {args.embed_dim}: {args.clip_ckpt} has {embed_dim}")
     runtime.note_other_dataset(saved, args.clip_ckpt, args.dataset)
     clip = TinyCLIP(**saved["model_config"])
     checkpoint.load_weights(clip, saved["model_state"])
@@ -91,12 +87,17 @@ def main(argv=None):
     device = runtime.pick_device(args.device)
     autocast = runtime.autocast(device, args.precision)
     latest = args.out_dir / "tiny_sd_latest.pt"
-    saved = checkpoint.load_resumed(latest, "tiny_sd", args, free={"vae_ckpt"}) if args.resume else None
-    if saved and args.vae_ckpt and "vae" not in saved:
-        raise exits.UsageError(f"--vae-ckpt: {latest} draws pixels; leave it out to --resume")
-    if saved:  # it keeps the embeddings and the latent space that it began with
+    saved = None
+    if args.resume:  # it keeps the embeddings and the latent space that it began with
+        saved = checkpoint.load_resumed(latest, "tiny_sd", args, free={"vae_ckpt", "embed_dim"})
+        if args.vae_ckpt and "vae" not in saved:
+            raise exits.UsageError(f"--vae-ckpt: {latest} draws pixels; leave it out to --resume")
         args.clip_ckpt, args.vae_ckpt = saved["args"]["clip_ckpt"], saved["args"]["vae_ckpt"]
     class_embeddings = (saved["class_embeddings"] if saved else load_clip(args)).to(device)
+    embed_dim = class_embeddings.shape[1]
+    if args.embed_dim not in (None, embed_dim):
+        source = latest if saved else args.clip_ckpt
+        raise exits.UsageError(f"--embed-dim {args.embed_dim}: {source} has {embed_dim}")
     saved_vae = saved.get("vae") if saved else None
     if args.vae_ckpt and not saved:
         saved_vae = checkpoint.load(args.vae_ckpt, "vae")
@@ -123,7 +124,7 @@ def main(argv=None):
 
     # Model, EMA, optimizer
     runtime.seed_epoch(args.seed, 0)
-    model_config = {"cond_dim": args.embed_dim}
+    model_config = {"cond_dim": embed_dim}
     if space:
         model_config |= {"latent_dim": space.vae.latent_dim}
         model = EpsMLP(**model_config).to(device)
@@ -175,7 +176,7 @@ def main(argv=None):
             {
                 "stage": "tiny_sd",
                 "model_config": model_config,
-                "diffusion_config": asdict(config),
+                "diffusion_config": vars(config),
                 "class_embeddings": class_embeddings,
                 **({"vae": space.state()} if space else {}),
                 **checkpoint.training_state(model, ema, optimizer, args, metrics),
@@ -184,7 +185,7 @@ def main(argv=None):
         runtime.report_epoch(folder, metrics, args.epochs, look_at)
         gallery.refresh(folder)
 
-    print(expected.compare("tiny_sd", metrics, args, usual=parse_args([])))
+    print(expected.compare("tiny_sd", metrics, args, parse_args([]), {"embed_dim": embed_dim}))
     print(f"Done: {latest}. Next: python -m HW3.sample {latest} --prompt 31415")
 
 

@@ -101,7 +101,7 @@ def main(argv=None):
     if args.resume:
         saved = checkpoint.load_resumed(latest, "vae", args)
         metrics = checkpoint.restore_training(saved, model, ema, optimizer)
-    folder = open_run_folder(args.out_dir, "convae", metrics, checkpoint.plain_flags(args))
+    folder = open_run_folder(args.out_dir, "vae", metrics, checkpoint.plain_flags(args))
     runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
 
     # Train

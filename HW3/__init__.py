@@ -15,6 +15,13 @@ What uses trained models, as `python -m HW3.NAME`: `sample` (draw), `explain` (p
 `pictures` (boards with labels) and `expected` (the figures of README.md's runs).
 
 What surrounds the training loops and is no machine learning: `cli` (flags), `runtime` (device, seeds, grids,
-progress), `run_folder` (where a run writes), `checkpoint` (saving, loading, resuming), `exits` (exit codes,
-signals) and `ema` (averaged weights).
+progress), `stages` (the table of the five), `run_folder` (where a run writes), `files` (hidden ones, held
+ones, written whole), `checkpoint` (saving, loading, resuming), `exits` (exit codes, signals) and `ema`
+(averaged weights).
 """
+
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036  before anything is imported that an older Python can't read
+    sys.stderr.write("error: Python 3.10 or newer is needed, this is {}.{}\n".format(*sys.version_info))
+    sys.exit(2)

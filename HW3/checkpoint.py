@@ -10,17 +10,18 @@ A checkpoint is one dict of tensors, str, int, float, bool, list and dict, and l
     raw_state, ema_updates, optimizer_state     what a resumed run needs besides
     metrics          the rows of metrics.csv so far
     args             the flags of the run
+    precision        "fp32" or "bf16", what it was trained in
 
 and what else its stage needs to draw without another file: the schedule, a frozen VAE, class embeddings.
 """
 
-import glob
 import io
 import pickle
 import zipfile
 import zlib
 from argparse import Namespace
-from collections.abc import Set
+from collections import OrderedDict
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ from torch import Tensor, nn
 
 from HW3.ema import EMA
 from HW3.exits import RunError, UsageError
-from HW3.run_folder import write_whole
+from HW3.files import PATIENCE, note_once, patiently, write_whole
+from HW3.run_folder import earlier_runs
+from HW3.runtime import resolve_precision
+from HW3.stages import STAGES
 
 # What reading a damaged archive raises, depending on where the damage is.
 DAMAGE = (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError)
@@ -40,29 +44,41 @@ FREE_FLAGS = set(
     "epochs resume device num_workers data_dir out_dir clip_ckpt "
     "sample_every ddim_steps ddim_eta guidance_scale save_recon".split()
 )
-QUICKSTART_FLAGS = {"vae": " --kl-weight 0.5"}  # of README.md, where they are not the defaults
+# What `torch.load(..., weights_only=True)` takes, and no subclasses: a NumPy number is one of float.
+LEAVES = (Tensor, nn.Parameter, str, int, float, bool, type(None))
+CONTAINERS = (dict, OrderedDict, list, tuple)
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
     """Write a checkpoint to path, atomically: an interruption leaves the former one.
 
     Raises:
-        RunError: if a number in it is not finite, or it can't be written.
+        RunError: if a number in it is not finite, something in it could not be read again, or it can't be
+            written.
     """
-    if not _all_finite(checkpoint):
-        raise RunError(f"not finite after epoch {checkpoint['epoch']}: the weights; {path} is not written")
+    for name, value in _leaves(checkpoint):
+        if type(value) not in LEAVES:
+            kind = f"{type(value).__module__}.{type(value).__qualname__}"
+            raise RunError(f"{name} is a {kind}, which a checkpoint can't hold; {path} is not written")
+        if not _is_finite(value):
+            raise RunError(f"not finite after epoch {checkpoint['epoch']}: {name}; {path} is not written")
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     write_whole(path, buffer.getvalue())
 
 
-def _all_finite(value: Any) -> bool:
-    """Tell whether all numbers in a tensor, or in a tree of dicts and lists of tensors, are finite."""
-    if isinstance(value, Tensor):
-        return bool(value.isfinite().all())
-    if isinstance(value, dict):
-        return all(map(_all_finite, value.values()))
-    return all(map(_all_finite, value)) if isinstance(value, list) else True
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values in a tree of dicts, lists and tuples, with names such as "model_state.head.weight"."""
+    if type(value) not in CONTAINERS:
+        yield name, value
+        return
+    for key, member in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _leaves(member, f"{name}.{key}" if name else str(key))
+
+
+def _is_finite(value: Any) -> bool:
+    """Tell whether a tensor has only finite numbers; of numbers, a threshold may well be inf."""
+    return bool(value.isfinite().all()) if isinstance(value, Tensor) else True
 
 
 def training_state(
@@ -75,9 +91,15 @@ def training_state(
         "raw_state": model.state_dict(),
         "ema_updates": ema.updates,
         "optimizer_state": optimizer.state_dict(),
-        "metrics": metrics,
+        "metrics": [{name: _number(value) for name, value in row.items()} for row in metrics],
         "args": plain_flags(args),
+        "precision": resolve_precision(args.device, args.precision),
     }
+
+
+def _number(value: Any) -> Any:
+    """Return a number of NumPy, or a tensor of one, as Python's own."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def plain_flags(args: Namespace) -> dict[str, Any]:
@@ -136,17 +158,19 @@ def load(path: Path, *stages: str, remedy: str = "") -> dict[str, Any]:
     Raises:
         UsageError: if the file is missing, damaged or of another stage; the message says what makes one.
     """
-    remedy = remedy or "make one with: " + " or ".join(
-        f"python train_{stage}.py{QUICKSTART_FLAGS.get(stage, '')}" for stage in stages
-    )
+    remedy = remedy or "make one with: " + " or ".join(STAGES[stage].command() for stage in stages)
     if path.is_dir():
-        path = next(path.glob("*_latest.pt"), path)
+        latest = [path / STAGES[stage].latest for stage in (*stages, *STAGES)]
+        path = next((file for file in latest if file.exists()), path)
     if not path.exists():
         raise UsageError(f"{path} does not exist; {remedy}")
     if not path.is_file():
         raise UsageError(f"{path} is not a file; {remedy}")
     try:
-        content = io.BytesIO(path.read_bytes())
+        content = io.BytesIO(patiently(PATIENCE, path.read_bytes))
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}") from error
+    try:
         # The archive's checksums find what torch.load does not notice: a flipped bit in the weights.
         with zipfile.ZipFile(content) as archive:
             damaged = archive.testzip()
@@ -161,7 +185,7 @@ def load(path: Path, *stages: str, remedy: str = "") -> dict[str, Any]:
     if found not in stages:
         kind = f"is a checkpoint of the stage {found}" if found else "is not a checkpoint of this homework"
         raise UsageError(f"{path} {kind}; {remedy}")
-    if not _all_finite(checkpoint):
+    if not all(_is_finite(value) for _, value in _leaves(checkpoint)):
         raise UsageError(f"{path} holds numbers that are not finite; {remedy}")
     return checkpoint
 
@@ -179,11 +203,10 @@ def load_resumed(path: Path, stage: str, args: Namespace, *, free: Set[str] = fr
         UsageError: if there is none, or a flag that would change the run differs from the checkpoint's.
     """
     if not path.exists():
-        folder = path.parent.resolve()
-        aside = list(folder.parent.glob(f"{glob.escape(folder.name)}.*/{path.name}"))
+        aside = [run for run in earlier_runs(path.parent) if (run / path.name).is_file()]
         remedy = "leave --resume out to start a run"
         if aside:
-            latest = max(aside, key=lambda file: file.stat().st_mtime).parent
+            latest = max(aside, key=lambda run: (run / path.name).stat().st_mtime)
             remedy += f", or continue the one that was moved aside with --out-dir {latest}"
         raise UsageError(f"--resume: there is no {path} to continue from; {remedy}")
     checkpoint = load(path, stage)
@@ -191,8 +214,14 @@ def load_resumed(path: Path, stage: str, args: Namespace, *, free: Set[str] = fr
     changed = [
         f"{flag(name, value)} (was {flag(name, former.get(name))})"
         for name, value in plain_flags(args).items()
-        if name not in FREE_FLAGS | free and value != former.get(name)
+        if name not in FREE_FLAGS | free | {"precision"} and value != former.get(name)
     ]
+    trained_in, now = checkpoint.get("precision"), resolve_precision(args.device, args.precision)
+    if trained_in not in (None, now):  # None: written before it was recorded
+        if args.precision == "auto":
+            note_once(f"the run was trained in {trained_in}, here it goes on in {now}; see --precision")
+        else:
+            changed.append(f"--precision {now} (was --precision {trained_in})")
     if changed:
         raise UsageError(f"--resume: {path} was trained with other flags: {', '.join(changed)}")
     return checkpoint

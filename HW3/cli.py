@@ -1,6 +1,7 @@
 """The command line of the scripts: flags in both spellings, values that are checked at once."""
 
 import argparse
+import glob
 import math
 import os
 import re
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from HW3 import exits
+from HW3 import exits, files
 from HW3.diffusion import DiffusionConfig
 from HW3.mnist_files import DATASETS
 
@@ -31,9 +32,8 @@ class Parser(argparse.ArgumentParser):
     """A parser that takes `--data-dir` as `--data_dir` too, no abbreviations, and complains in one line."""
 
     def __init__(self, description: str) -> None:
-        tool = exits.tool()
         super().__init__(
-            prog=f"python -m {tool}" if tool else None,
+            prog=exits.command(),
             description=description,
             epilog="Underscores and hyphens are the same in flags: --batch_size is --batch-size.",
             formatter_class=_Formatter,
@@ -90,12 +90,40 @@ def integers(least: int, most: int, most_items: int) -> Callable[[str], list[int
     return parse
 
 
+def path(text: str) -> Path:
+    """Return a path, a type for argparse; `~` is expanded, which the shell leaves in `--out-dir=~/x`."""
+    try:
+        return files.expand(text)
+    except exits.UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+class Paths(argparse.Action):
+    """Take paths of files that exist, and expand the wildcards that the shells of Windows leave.
+
+    With `nargs=None` a wildcard has to match one path.
+    """
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        found = []
+        for value in [values] if self.nargs is None else values:
+            matches = []
+            if glob.has_magic(str(value)) and not value.exists():
+                matches = [Path(name) for name in sorted(glob.glob(str(value)))]  # no hidden ones
+                if self.nargs is None and len(matches) > 1:
+                    parser.error(
+                        f"argument {self.dest}: {value} matches {len(matches)} paths, name one of them"
+                    )
+            found += matches or [value]
+        setattr(namespace, self.dest, found[0] if self.nargs is None else found)
+
+
 def png_path(text: str) -> Path:
     """Return the path of a picture, a type for argparse."""
-    path = Path(text)
-    if path.suffix.lower() != ".png" or os.path.isdir(path):
+    file = path(text)
+    if file.suffix.lower() != ".png" or os.path.isdir(file):
         raise argparse.ArgumentTypeError(f"must be a file that ends in .png, got {text!r}")
-    return path
+    return file
 
 
 def _number(kind: type, allowed: Callable, description: str) -> Callable:
@@ -126,12 +154,12 @@ def add_run_flags(
 ) -> None:
     """Add the flags that every script has, with the defaults of this one."""
     add = parser.add_argument
-    add("--data-dir", type=Path, default=Path(data_dir), help="folder of the data set, or its parent")
+    add("--data-dir", type=path, default=Path(data_dir), help="folder of the data set, or its parent")
     add("--dataset", choices=tuple(DATASETS), default="mnist", help="what to train on")
     add(
         "--out-dir",
         "--output-dir",
-        type=Path,
+        type=path,
         default=Path(out_dir),
         help="folder of pictures and checkpoints",
     )
@@ -221,7 +249,7 @@ def add_drawing_flags(parser: Parser, *, n: int | None, least: int, most: int, p
     add("--eta", type=real(0, 1), help="of DDIM: 0 no noise, 1 as much as DDPM's; 0 when not given")
     add("--guidance-scale", type=real(0), help="of tiny SD: 1 plain, 0 unconditional; 2 when not given")
     add("--seed", type=integer(0, 2**32 - 1), default=42, help="of the drawing")
-    add("--data-dir", type=Path, default=Path("data"), help="folder of the data set, or its parent")
+    add("--data-dir", type=path, default=Path("data"), help="folder of the data set, or its parent")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to draw")
     add("--precision", choices=("auto", "fp32", "bf16"), default=precision, help="of the drawing")
 

@@ -13,6 +13,7 @@ one wrong.
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import torch
@@ -22,7 +23,8 @@ from torch import Tensor, nn
 INITIAL_TEMPERATURE = 0.07
 MAX_LOGIT_SCALE = math.log(100)
 FILLERS = set(
-    "a an and drawing digit digits handwritten image letter number numbers of photo picture the then".split()
+    "a an and digit digits draw drawing give handwritten i image letter like me number numbers of paint "
+    "photo picture please show some the then to want would write".split()
 )
 
 
@@ -149,8 +151,8 @@ def clip_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def prompt_to_labels(prompt: str, names: Sequence[str]) -> list[int]:
     """Return the labels that a prompt asks for, in order; the tokenizer of this CLIP.
 
-    Understood are numerals ("31415", "3 1 4"), the names of the classes, and words that name nothing ("a
-    photo of the digit four"). Case and punctuation do not matter.
+    Understood are numerals ("31415", "3 1 4"), the names of the classes, their plurals ("two zeros" is 0 0),
+    and words that name nothing ("a photo of the digit four"). Case and punctuation do not matter.
 
     Args:
         prompt: the text.
@@ -164,19 +166,34 @@ def prompt_to_labels(prompt: str, names: Sequence[str]) -> list[int]:
     """
 
     def words(text: str) -> list[str]:
-        return re.findall(r"[^\W_]+", text.lower())
+        digits = "".join(str(unicodedata.decimal(c, c)) for c in text)  # of any script, as of full width
+        return re.findall(r"[^\W_]+", digits.lower())
 
-    labels_of = {tuple(words(name)): label for label, both in enumerate(names) for name in both.split("/")}
-    labels_of |= {(str(label),): label for label in range(len(names))}
+    singular = {}
+    for label, name in enumerate(names):
+        alternatives = name.split("/")
+        prompt = re.sub(re.escape(name), alternatives[0], prompt, flags=re.IGNORECASE)  # "T-shirt/top" is one
+        for either in (str(label), *alternatives):
+            singular[tuple(words(either))] = label
+    plural = {(*name[:-1], name[-1] + end): label for name, label in singular.items() for end in ("s", "es")}
+    labels_of = plural | singular
     left, labels, unknown = words(prompt), [], []
+    number = 1  # what stands right before a plural: "two zeros"
     while left:
         # The longest name first: "ankle boot" is one class, whatever "boot" may be.
         known = [name for name in labels_of if tuple(left[: len(name)]) == name]
         if known:
             name = max(known, key=len)
-            labels.append(labels_of[name])
+            label = labels_of[name]
+            if name not in singular and number > 1:
+                labels[-1:] = [label] * number
+            else:
+                labels.append(label)
+            number = label if name in singular else 1
             left = left[len(name) :]
-        elif re.fullmatch("[0-9]{2,}", left[0]):
+            continue
+        number = 1
+        if re.fullmatch("[0-9]{2,}", left[0]):
             left[:1] = left[0]  # "31" -> "3", "1"
         else:
             word = left.pop(0)

@@ -17,6 +17,9 @@ import sys
 import time
 from pathlib import Path
 
+if not __package__:  # run as a file, as by an editor's button: the package is in the folder above
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from HW3 import exits
 
 if __name__ == "__main__":
@@ -31,6 +34,7 @@ from HW3 import checkpoint, cli, runtime
 from HW3.clip import conv_block
 from HW3.data import NUM_CLASSES, everything, get_mnist_dataloaders
 from HW3.drawing import DRAWING_STAGES, choose_sampling, draw_in_parts, restore
+from HW3.files import prepare_file
 from HW3.vae import ConvVAE, restore_vae
 
 SURE = 0.9  # the classifier is sure of a digit above this probability
@@ -138,9 +142,9 @@ def load_classifier(folder: Path, dataset: str, loader: DataLoader, device: torc
         model = Classifier().to(device)
         checkpoint.load_weights(model, checkpoint.load(path, "classifier", remedy="delete it")["model_state"])
         return model.eval()
+    prepare_file(path)
     print(f"Training the classifier once, for {path}", flush=True)
     model = train_classifier(loader, device, path)
-    folder.mkdir(parents=True, exist_ok=True)
     state = {"stage": "classifier", "epoch": CLASSIFIER_EPOCHS, "model_state": model.state_dict()}
     checkpoint.save(path, state)
     return model
@@ -198,8 +202,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the flags."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("checkpoint", type=Path, help="of any stage that draws")
-    add("--cache-dir", type=Path, default=Path("result/evaluate"), help="where the classifier is kept")
+    add("checkpoint", type=cli.path, action=cli.Paths, help="of any stage that draws")
+    add("--cache-dir", type=cli.path, default=Path("result/evaluate"), help="where the classifier is kept")
     cli.add_drawing_flags(parser, n=2000, least=100, most=10000, precision="auto")
     return parser.parse_args(argv)
 

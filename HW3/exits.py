@@ -4,6 +4,9 @@
 
 Only the standard library is imported, so that a script can answer signals while torch, which takes seconds,
 is still loading. With HW3_DEBUG=1 in the environment, tracebacks are shown instead of the one line.
+
+A script may also run within another program, such as a notebook or a debugger (`main([...])`, `%run`). It
+then leaves that program's signal handlers as it found them.
 """
 
 import functools
@@ -14,6 +17,8 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 SIGNALS = [getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGTERM") if hasattr(signal, name)]
@@ -37,33 +42,49 @@ class Interrupted(BaseException):
         self.signum = signum
 
 
-def tool() -> str:
-    """Return "HW3.sample" under `python -m HW3.sample`, and so on; nothing in a training script."""
-    module = getattr(vars(sys.modules["__main__"]).get("__spec__"), "name", "")
-    return module if module.startswith("HW3.") else ""
+_script = Path(sys.argv[0]).absolute()  # the file whose main function runs
+
+
+def command() -> str:
+    """Return how the running script is called: "python -m HW3.sample", or "train_vae.py"."""
+    return f"python -m HW3.{_script.stem}" if _script.parent.name == "HW3" else _script.name
 
 
 def guard_loading() -> None:
     """End at once, in one line, when a signal comes before or after the run itself, as while torch loads.
 
-    Signals that the caller ignores (nohup, a shell's background) stay ignored.
+    Signals that the caller ignores (nohup, a shell's background) stay ignored. Within another program nothing
+    is guarded, because the program goes on after the script.
     """
+    if not _is_whole_program(sys._getframe(1)):
+        return
     for signum in SIGNALS:
         if signal.getsignal(signum) in DEFAULTS:
             signal.signal(signum, _end_at_once)
 
 
 def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
-    """Wrap a script's main function: it returns the exit code, and what a user can cause ends in one line."""
+    """Wrap a script's main function: it returns the exit code, and what a user can cause ends in one line.
+
+    Without argv, a script that is run takes the command line's, and one that is imported takes none: `main()`
+    in a notebook must not read the flags that the notebook's own process was started with.
+    """
 
     @functools.wraps(main)
     def wrapped(argv: list[str] | None = None) -> int:
+        global _script
+        _script = Path(main.__code__.co_filename).absolute()
+        if argv is None:
+            argv = sys.argv[1:] if main.__module__ == "__main__" else []
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal can't show
         former = _raise_on_signals()
         try:
-            code = main(argv) or 0
+            try:
+                code = main(argv) or 0
+            except SystemExit as stop:  # argparse's way out, which would end an interactive session
+                code = stop.code
             if sys.stdout is not None:
                 sys.stdout.flush()  # what can't be written should fail here, not while Python ends
             return code
@@ -83,6 +104,14 @@ def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
     return wrapped
 
 
+def _is_whole_program(frame: FrameType) -> bool:
+    """Tell whether a script's frame is the process's outermost one, but for those of `python -m`."""
+    outer = []
+    while frame := frame.f_back:
+        outer.append(frame.f_globals.get("__name__"))
+    return not sys.flags.interactive and all(name == "runpy" for name in outer)
+
+
 def _raise_on_signals() -> dict[int, Callable | int | None]:
     """Turn signals into `Interrupted`; return the former handlers of those that were not ignored."""
     owner = os.getpid()
@@ -90,16 +119,21 @@ def _raise_on_signals() -> dict[int, Callable | int | None]:
     def interrupt(signum: int, frame) -> None:
         if os.getpid() != owner:
             return  # a worker of the data loader; it ends when its run does
-        for each in former:
-            signal.signal(each, _end_at_once if each in SIGNALS else signal.SIG_DFL)
+        for each, handler in former.items():
+            if each not in SIGNALS:
+                signal.signal(each, signal.SIG_DFL)
+            elif handler is _end_at_once:  # not in a notebook, which a second Ctrl-C must not end
+                signal.signal(each, _end_at_once)
         raise Interrupted(signum)
 
     former = {}
     if threading.current_thread() is threading.main_thread():
-        former = {s: signal.getsignal(s) for s in SIGNALS if signal.getsignal(s) != signal.SIG_IGN}
+        ignored = (signal.SIG_IGN, None)  # None: not Python's own, and can't be given back
+        former = {s: signal.getsignal(s) for s in SIGNALS if signal.getsignal(s) not in ignored}
         for signum in former:
             signal.signal(signum, interrupt)
-        if hasattr(signal, "SIGCHLD"):  # torch's handler would call workers failed that the same signal ended
+        if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) is not None:
+            # torch's handler would call workers failed that the same signal ended
             former[signal.SIGCHLD] = signal.getsignal(signal.SIGCHLD)
     return former
 
@@ -126,7 +160,7 @@ def _explain(error: BaseException) -> tuple[str, int] | None:
             if error.signum == signal.SIGINT
             else f"ended by {signal.Signals(error.signum).name}"
         )
-        if not tool():
+        if _script.name.startswith("train_"):
             name += "; --resume continues the training after its last completed epoch, if there is one"
         return name, 128 + error.signum
     if isinstance(error, UsageError):

@@ -45,9 +45,10 @@ FIGURES = {
     "diffusion": Figure("loss", {1: 0.0365, 5: 0.0173, 20: 0.0162}),
     "latent_diffusion": Figure("loss", {1: 0.139, 5: 0.109, 40: 0.092}, earlier=VAE_FLAGS),
     "clip": Figure("val_accuracy", {1: 0.9893, 5: 0.9942, 10: 0.9940}, 0.003, more_is_better=True),
-    "tiny_sd": Figure("loss", {1: 0.0322, 5: 0.0176, 40: 0.0164}),
+    "tiny_sd": Figure("loss", {1: 0.0322, 5: 0.0176, 40: 0.0164}, earlier={"embed_dim": 128}),
 }
 COMPARABLE = checkpoint.FREE_FLAGS | {"seed", "precision"}  # flags that may differ
+FROM_EARLIER = {"latent_dim", "embed_dim"}  # read from the earlier stage, and only checked where given
 
 
 def compare(
@@ -66,7 +67,9 @@ def compare(
     other = [
         checkpoint.flag(name, value)
         for name, value in vars(usual).items()
-        if name not in COMPARABLE and differ(value, getattr(args, name))
+        if name not in COMPARABLE
+        and not (value is None and name in FROM_EARLIER)
+        and differ(value, getattr(args, name))
     ]
     if other:
         return f"Not comparable with README.md's run, which had {', '.join(other)}"

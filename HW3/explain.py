@@ -22,6 +22,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+if not __package__:  # run as a file, as by an editor's button: the package is in the folder above
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from HW3 import exits
 
 if __name__ == "__main__":
@@ -35,6 +38,7 @@ from HW3 import checkpoint, cli, pictures, runtime
 from HW3.data import NUM_CLASSES, everything, get_mnist_dataloaders
 from HW3.drawing import Sampling, draw_in_parts, restore
 from HW3.evaluate import judge, load_classifier
+from HW3.files import prepare_file
 from HW3.vae import ConvVAE, kl_divergence, restore_vae, vae_loss
 
 WALK_STEPS = 10
@@ -189,14 +193,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("picture", choices=tuple(PICTURES), help="what to draw")
-    add("checkpoints", type=Path, nargs="+", help="or the run's folder; kl takes two or more")
+    add(
+        "checkpoints",
+        type=cli.path,
+        action=cli.Paths,
+        nargs="+",
+        help="or the run's folder; kl takes two or more",
+    )
     add("--out", type=cli.png_path, help="the picture; result/explain/PICTURE.png when not given")
     add("--n", type=cli.integer(20, 10000), help="of guidance: digits to judge per scale; 200 when not given")
     add("--seed", type=cli.integer(0, 2**32 - 1), default=42, help="of all randomness")
-    add("--data-dir", type=Path, default=Path("data"), help="folder of the data set, or its parent")
+    add("--data-dir", type=cli.path, default=Path("data"), help="folder of the data set, or its parent")
     add(
         "--cache-dir",
-        type=Path,
+        type=cli.path,
         default=Path("result/evaluate"),
         help="of guidance: where the classifier is kept",
     )
@@ -218,7 +228,7 @@ def main(argv: list[str] | None = None) -> None:
     args.out = args.out or Path(f"result/explain/{args.picture}.png")
     draw, stages = PICTURES[args.picture]
     saved = [checkpoint.load(path, *stages) for path in args.checkpoints]
-    runtime.prepare_file(args.out)
+    prepare_file(args.out)
     pictures.save(draw(*saved, args=args), args.out)
     print(args.out)
 

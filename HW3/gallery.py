@@ -14,14 +14,19 @@ import base64
 import csv
 import io
 import json
+import math
 import os
 import re
 import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+if not __package__:  # run as a file, as by an editor's button: the package is in the folder above
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from HW3 import exits
 
@@ -29,88 +34,131 @@ if __name__ == "__main__":
     exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
 
 from HW3 import cli
-from HW3.run_folder import write_whole
+from HW3.files import visible, write_whole
+from HW3.run_folder import earlier_runs
+from HW3.stages import STAGES, Stage
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 MARK = '<meta name="generator" content="HW3.gallery">'
 RELOADING = 1800  # seconds for which an open page reloads: until the next epoch, or the next stage, is there
-STAGES = {  # the name before _latest.pt: title, the stage it builds on, command of the quickstart
-    "convae": ("Stage 1: VAE", "", "python train_vae.py --epochs 40 --kl-weight 0.5"),
-    "diffusion": ("Stage 2: diffusion on pixels", "", "python train_diffusion.py"),
-    "latent_diffusion": (
-        "Stage 3: latent diffusion",
-        "stage 1",
-        "python train_latent_diffusion.py --epochs 40 --vae_ckpt {root}/vae/convae_latest.pt",
-    ),
-    "clip": ("Stage 4: CLIP", "", "python train_clip.py --epochs 10"),
-    "tiny_sd": (
-        "Stage 5: tiny Stable Diffusion",
-        "stage 4",
-        "python train_tiny_sd.py --epochs 40 --clip_ckpt {root}/clip/clip_latest.pt",
-    ),
-}
 
 
-def command(stage: str, root: Path, dataset: str = "mnist") -> str:
-    """Return the command that trains a stage in a folder of root, on the stages that are there."""
+def command(stage: Stage, root: Path, needed: dict[str, Any] | None = None, dataset: str = "mnist") -> str:
+    """Return the command that trains a stage in a folder of root.
+
+    Args:
+        stage: which.
+        root: folder of the runs.
+        needed: the run of the stage that it builds on, whose data set it takes; None if there is none.
+        dataset: where it builds on no run.
+    """
     here = from_here(root)
-    text = STAGES[stage][2].format(root=shlex.quote(here.as_posix()))
+    needs_path = ""
+    if stage.needs:
+        name = needed["name"] if needed else stage.needs
+        needs_path = quoted(here / name / STAGES[stage.needs].latest)
+    if needed:
+        dataset = needed.get("flags", {}).get("dataset", dataset)
+    text = stage.command(needs_path)
     if dataset != "mnist":
         text += f" --dataset {dataset}"
     if here != Path("result"):
-        text += f" --out_dir {shlex.quote((here / stage.replace('convae', 'vae')).as_posix())}"
+        text += f" --out_dir {quoted(here / stage.name)}"
     return text
 
 
 def from_here(path: Path) -> Path:
     """Return a path as one types it in the present folder."""
-    path = path.resolve()
+    path = Path(os.path.abspath(path))
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def read_run(folder: Path, *, embed: bool) -> dict[str, Any] | None:
+def quoted(path: Path) -> str:
+    """Return a path as the shell wants it."""
+    text = path.as_posix()
+    return subprocess.list2cmdline([text]) if os.name == "nt" else shlex.quote(text)
+
+
+def read_run(folder: Path, root: Path, *, embed: bool) -> dict[str, Any] | None:
     """Return what the page shows of a run, or None if the folder holds none with a completed epoch.
 
     Args:
         folder: of the run.
+        root: folder of the page.
         embed: put the pictures themselves in, as data URLs, instead of links to them.
     """
-    stage = next((name for name in STAGES if (folder / f"{name}_latest.pt").exists()), None)
+    stage = next((each for each in STAGES.values() if (folder / each.latest).exists()), None)
     if stage is None or not (folder / "metrics.csv").exists():
         return None
-    run = {"name": folder.name, "stage": stage, "title": STAGES[stage][0], "aside": False}
+    name = folder.relative_to(root).as_posix()
+    run = {"name": name, "stage": stage.name, "title": title(stage), "aside": False}
+    file = folder / "metrics.csv"
     try:
-        table = csv.DictReader(io.StringIO((folder / "metrics.csv").read_text()))
-        metrics = [{name: float(value) for name, value in row.items()} for row in table]
-        flags = json.loads((folder / "flags.json").read_text()) if (folder / "flags.json").exists() else {}
-        run |= {"metrics": metrics, "seconds": metrics[-1]["seconds"]}
-        run |= {"flags": dict(flags), "epochs": int(flags.get("epochs", 0))}
+        run["metrics"] = metrics = read_metrics(file)
+        run["seconds"] = metrics[-1]["seconds"]
+        file = folder / "flags.json"
+        flags = dict(json.loads(file.read_text(encoding="utf-8-sig"))) if file.exists() else {}
+        json.dumps(flags, allow_nan=False)  # what isn't JSON would spoil the whole page
+        run |= {"flags": flags, "epochs": int(flags.get("epochs", 0))}
         run["aside"] = moved_aside(folder, Path(flags.get("out_dir", folder)))
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        return run | {"problem": f"metrics.csv or flags.json is damaged: {error}"}
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        return run | {"problem": f"{file.name} is damaged: {reason}", "flags": {}, "seconds": 0}
     grids: dict[str, dict[int, str]] = {}
-    for picture in sorted(folder.glob("*.png")):
-        if named := re.fullmatch(r"(.+)_epoch_(\d+)\.png", picture.name):
-            grids.setdefault(named[1], {})[int(named[2])] = source(picture, embed=embed)
-    sizes = {file.name: file.stat().st_size / 1e6 for file in sorted(folder.glob("*.pt"))}
+    for picture in visible(folder, "*.png"):
+        if named := re.fullmatch(r"(\w+)_epoch_(\d+)\.png", picture.name):
+            grids.setdefault(named[1], {})[int(named[2])] = source(picture, root, embed=embed)
+    sizes = {path.name: path.stat().st_size / 1e6 for path in visible(folder, "*.pt") if path.is_file()}
     checkpoints = [f"{name} ({megabytes:.1f} MB)" for name, megabytes in sizes.items()]
-    if stage == "clip":  # which draws no grids
-        latest = from_here(folder / "clip_latest.pt").as_posix()
-        run["board"] = f"python -m HW3.sample {shlex.quote(latest)}"
+    if stage.name == "clip":  # which draws no grids
+        run["board"] = f"python -m HW3.sample {quoted(from_here(folder / stage.latest))}"
     return run | {"grids": grids, "checkpoints": checkpoints}
+
+
+def read_metrics(file: Path) -> list[dict[str, float]]:
+    """Return the rows of a metrics.csv in the order of their epochs; a spreadsheet may have saved it anew.
+
+    Raises:
+        ValueError: if something in it makes no sense; the message says what.
+    """
+    table = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline=""))
+    if missing := {"epoch", "seconds"} - set(table.fieldnames or ()):
+        raise ValueError(f"it has no column {' and no column '.join(sorted(missing))}")
+    rows = []
+    for number, cells in enumerate(table, 2):
+        row = {}
+        for name, cell in cells.items():
+            try:
+                row[name] = float(cell)
+            except (TypeError, ValueError):
+                row[name] = math.nan
+            if name is None or not math.isfinite(row[name]):
+                raise ValueError(f"row {number}, column {name}: {cell!r} is not a finite number")
+        rows.append(row)
+    rows.sort(key=lambda row: row["epoch"])
+    epochs = [row["epoch"] for row in rows]
+    if not rows or any(epoch != int(epoch) or epoch < 1 for epoch in epochs) or len(set(epochs)) < len(rows):
+        raise ValueError("the epochs are not different whole numbers from 1")
+    return rows
+
+
+def title(stage: Stage) -> str:
+    """Return the heading of a stage."""
+    return f"Stage {stage.number}: {stage.title}"
 
 
 def moved_aside(folder: Path, out_dir: Path) -> bool:
     """Tell whether a run that was written to out_dir has moved aside for a later one: vae.1 beside vae."""
     former = re.sub(r"\.\d+$", "", folder.name)
-    return former == out_dir.name != folder.name and folder.with_name(former).is_dir()
+    has_later = folder.with_name(former).is_dir() or folder.parent.name == former
+    return former == out_dir.name != folder.name and has_later
 
 
-def source(picture: Path, *, embed: bool) -> str:
-    """Return the URL of a picture for the page beside its folder, or one that holds the picture itself."""
+def source(picture: Path, root: Path, *, embed: bool) -> str:
+    """Return the URL of a picture for the page in root, or one that holds the picture itself."""
     if embed:
         return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
-    return quote(os.fsencode(f"{picture.parent.name}/{picture.name}"))
+    return quote(os.fsencode(picture.relative_to(root).as_posix()))
 
 
 def build(root: Path, *, embed: bool = False) -> Path:
@@ -123,34 +171,41 @@ def build(root: Path, *, embed: bool = False) -> Path:
     page = root / "index.html"
     if page.exists() and MARK not in page.read_text(errors="replace"):
         raise exits.UsageError(f"{page} is not a page of this gallery; it is left as it is")
-    folders = [
-        path for path in sorted(root.iterdir()) if path.is_dir() and os.access(path, os.R_OK | os.X_OK)
-    ]
-    runs = [run for folder in folders if (run := read_run(folder, embed=embed))]
+    folders = [path for path in visible(root) if path.is_dir() and os.access(path, os.R_OK | os.X_OK)]
+    # Those of a mount point are within it.
+    folders += [run for folder in folders for run in earlier_runs(folder) if run.parent == folder]
+    runs = [run for folder in folders if (run := read_run(folder, root, embed=embed))]
     if not runs:
         raise exits.UsageError(f"no folder in {root} holds a run; make one, as with: python train_clip.py")
-    dataset = runs[0].get("flags", {}).get("dataset", "mnist")
+    dataset = runs[0]["flags"].get("dataset", "mnist")
     parts: list[dict[str, Any]] = []
-    for stage, (title, needs, _) in STAGES.items():
-        found = sorted((run for run in runs if run["stage"] == stage), key=lambda run: run["aside"])
-        parts += found or [{"title": title, "needs": needs, "command": command(stage, root, dataset)}]
+    latest: dict[str, dict] = {}  # the run of each stage that a later one builds on
+    for stage in STAGES.values():
+        found = sorted((run for run in runs if run["stage"] == stage.name), key=lambda run: run["aside"])
+        if found:
+            latest[stage.name] = found[0]
+        recipe = command(stage, root, latest.get(stage.needs), dataset)
+        needs = f"stage {STAGES[stage.needs].number}" if stage.needs else ""
+        parts += found or [{"title": title(stage), "needs": needs, "command": recipe}]
     now = time.time()
-    patience = max(RELOADING, *(5 * run.get("seconds", 0) for run in runs))
+    patience = max(RELOADING, *(5 * run["seconds"] for run in runs))
     data = {
-        "folder": root.resolve().name,
+        "folder": Path(os.path.abspath(root)).name,
         "written": now,
         "reload_until": 0 if embed else now + patience,
         "parts": parts,
     }
-    text = json.dumps(data).replace("<", r"\u003c")  # "</script>" in a name must not end the script
-    write_whole(page, TEMPLATE.read_text(encoding="utf-8").replace("{{DATA}}", text).encode())
+    text = json.dumps(data, allow_nan=False).replace(
+        "<", r"\u003c"
+    )  # "</script>" in a name must not end the script
+    write_whole(page, TEMPLATE.read_text(encoding="utf-8").replace("{{DATA}}", text).encode(), patience=0)
     return page
 
 
 def refresh(folder: Path) -> None:
     """Refresh the page beside a run's folder; a page that can't be written stops no training."""
     try:
-        build(folder.resolve().parent)
+        build(Path(os.path.abspath(folder)).parent)  # of a link, where it is, not where it leads
     except (exits.UsageError, exits.RunError, OSError) as error:
         print(f"note: the gallery was not refreshed: {error}", file=sys.stderr)
 
@@ -158,7 +213,9 @@ def refresh(folder: Path) -> None:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the flags."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("result"), help="which holds the runs")
+    parser.add_argument(
+        "folder", type=cli.path, nargs="?", default=Path("result"), help="which holds the runs"
+    )
     parser.add_argument("--embed", action="store_true", help="put the pictures into the page")
     return parser.parse_args(argv)
 

@@ -2,17 +2,21 @@
 
 The files are torchvision's, in torchvision's places (ROOT/MNIST/raw/), and its functions read and download
 them. Added to it: sizes, headers and MNIST's checksums are checked before every use, an archive beside them
-may be anyone's, a download that hangs is given up, and whatever is written appears whole or not at all.
+may be anyone's, a download that hangs is given up, and whatever is written appears whole or not at all. Whole
+files in another place below the folder, or of another spelling (Kaggle's `train-images.idx3-ubyte`), are
+taken, too.
 """
 
 import gzip
 import hashlib
 import os
+import re
 import shutil
 import socket
 import struct
 import tempfile
 import zlib
+from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
 
@@ -20,6 +24,7 @@ from torch import Tensor
 
 from HW3 import synthetic
 from HW3.exits import UsageError
+from HW3.files import expand, visible
 from HW3.runtime import import_torchvision
 
 DATASETS = {
@@ -29,6 +34,7 @@ DATASETS = {
     "synthetic": None,
 }  # torchvision's
 FETCH_TIMEOUT = 5.0  # seconds that a host may stay silent
+SEARCH_DEPTH = 3  # folders below the given one in which files of another place are looked for
 
 FILE_HEADERS = {  # of the IDX format: magic number, number of items, and for images their sides
     "train-images-idx3-ubyte": (2051, 60000, 28, 28),
@@ -57,14 +63,25 @@ def load_images(
     mnist = import_torchvision("torchvision.datasets.mnist")
     raw = raw_folder(data_dir, dataset)
     names = [name for name in FILE_HEADERS if name.startswith("train" if train else "t10k")]
-    problems = {name: problem for name in names if (problem := find_problem(raw / name, dataset))}
+    paths, problems = {name: raw / name for name in names}, {}
+    for name in names:
+        if problem := find_problem(raw / name, name, dataset):
+            elsewhere = find_elsewhere(expand(data_dir), name, dataset)
+            paths[name] = elsewhere or raw / name
+            problems |= {} if elsewhere else {name: problem}
     if problems:
         if not download:
-            raise UsageError(missing_data_message(raw, problems, dataset, "download is off"))
-        fetch(raw, problems, dataset, getattr(mnist, DATASETS[dataset]))
-    images, labels = mnist.read_image_file(raw / names[0]), mnist.read_label_file(raw / names[1])
+            raise UsageError(missing_data_message(data_dir, raw, problems, dataset, "download is off"))
+        try:
+            fetch(raw, problems, dataset, getattr(mnist, DATASETS[dataset]))
+        except FETCH_FAILURES as error:
+            raise UsageError(missing_data_message(data_dir, raw, problems, dataset, str(error))) from error
+    images, labels = (
+        reader(paths[name])
+        for reader, name in zip((mnist.read_image_file, mnist.read_label_file), names, strict=True)
+    )
     if labels.max() > 9:
-        raise UsageError(f"{raw / names[1]}: a label is {labels.max()}, allowed are 0 to 9")
+        raise UsageError(f"{paths[names[1]]}: a label is {labels.max()}, allowed are 0 to 9")
     return images, labels
 
 
@@ -76,16 +93,24 @@ def class_names(dataset: str) -> list[str]:
 
 
 def raw_folder(data_dir: str | os.PathLike, dataset: str) -> Path:
-    """Return the folder of the four files: ROOT/MNIST/raw, whether data_dir names ROOT or ROOT/MNIST."""
-    root = Path(data_dir).expanduser().absolute()
+    """Return the folder of the four files: ROOT/MNIST/raw, whether data_dir names it, ROOT or ROOT/MNIST."""
+    root = expand(data_dir).absolute()
+    if root.name == "raw" and root.parent.name in DATASETS.values():
+        root = root.parent
     if root.name in DATASETS.values():
         root = root.parent
     return root / DATASETS[dataset] / "raw"
 
 
-def find_problem(path: Path, dataset: str) -> str | None:
-    """Say what is wrong with a file of the data set, or None: size, header, and for MNIST the checksum."""
-    header = FILE_HEADERS[path.name]
+def find_problem(path: Path, name: str, dataset: str) -> str | None:
+    """Say what is wrong with a file of the data set, or None: size, header, and for MNIST the checksum.
+
+    Args:
+        path: the file.
+        name: which of FILE_HEADERS it should be.
+        dataset: one of DATASETS.
+    """
+    header = FILE_HEADERS[name]
     expected_size = 4 * len(header) + header[1] * (header[2] * header[3] if len(header) == 4 else 1)
     if not path.is_file():
         return "missing" if not path.exists() else "not a file"
@@ -94,9 +119,48 @@ def find_problem(path: Path, dataset: str) -> str | None:
     content = path.read_bytes()
     if struct.unpack_from(f">{len(header)}i", content) != header:
         return "not an IDX file of that kind"
-    if dataset == "mnist" and hashlib.md5(content, usedforsecurity=False).hexdigest() != MNIST_MD5[path.name]:
-        return "damaged (wrong checksum)"
-    return None
+    is_mnist = md5_of(content) == MNIST_MD5[name]
+    if dataset == "mnist":
+        return None if is_mnist else "damaged, or another data set's (wrong checksum)"
+    return "MNIST's" if is_mnist else None
+
+
+def md5_of(content: bytes) -> str:
+    """Return the MD5 checksum of some bytes, in hexadecimal."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def find_elsewhere(folder: Path, name: str, dataset: str) -> Path | None:
+    """Return a whole file of the data set that lies in another place than torchvision's, or None.
+
+    MNIST's are known by their checksums, whatever their names, in the folder and some levels below it. The
+    others are taken by name, and only from the folder itself.
+
+    Args:
+        folder: where to look.
+        name: which of FILE_HEADERS.
+        dataset: one of DATASETS.
+    """
+    if dataset == "mnist":
+        candidates = files_below(folder, SEARCH_DEPTH)
+    elif folder.name == "raw" and folder.parent.name in DATASETS.values():
+        candidates = iter(())  # of torchvision's own places each holds one data set
+    else:
+        named = (path for path in visible(folder) if path.is_file())
+        candidates = (path for path in named if re.sub(r"\.idx", "-idx", path.name) == name)
+    return next((path for path in candidates if find_problem(path, name, dataset) is None), None)
+
+
+def files_below(folder: Path, depth: int) -> Iterator[Path]:
+    """Yield the files in a folder and so many levels below it."""
+    try:
+        found = visible(folder)
+    except OSError:
+        return  # a folder that may not be read holds nothing for us
+    yield from (path for path in found if path.is_file())
+    for path in found:
+        if depth and path.is_dir():
+            yield from files_below(path, depth - 1)
 
 
 def fetch(raw: Path, problems: dict[str, str], dataset: str, source: type) -> None:
@@ -106,10 +170,13 @@ def fetch(raw: Path, problems: dict[str, str], dataset: str, source: type) -> No
 
     Args:
         raw: folder of the files.
-        problems: what is wrong, by file name.
+        problems: what is wrong, by file name; what is wrong with archives is added.
         dataset: one of DATASETS.
         source: torchvision's class of the data set, which knows the mirrors and the checksums of the
             archives.
+
+    Raises:
+        FETCH_FAILURES: if a file can't be fetched.
     """
     utils = import_torchvision("torchvision.datasets.utils")
     md5 = dict(source.resources)
@@ -120,32 +187,39 @@ def fetch(raw: Path, problems: dict[str, str], dataset: str, source: type) -> No
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=raw) as tmp:
             for name in problems:
                 archive = f"{name}.gz"
-                problem = unpack(raw / archive, Path(tmp, name), dataset)
+                problem = unpack(raw / archive, Path(tmp, name), name, dataset)
                 if problem:
                     if problem != "missing":
                         problems[name] += f", and {archive} beside it {problem}"
                     urls = [f"{mirror}{archive}" for mirror in source.mirrors]
                     download_first(utils, urls, tmp, md5[archive])
-                    problem = find_problem(Path(tmp, name), dataset)
+                    problem = find_problem(Path(tmp, name), name, dataset)
                 if problem:
                     raise RuntimeError(f"{name}: fetched, but {problem}")
                 os.replace(Path(tmp, name), raw / name)
-    except (OSError, RuntimeError, HTTPException, EOFError, zlib.error) as error:
-        raise UsageError(missing_data_message(raw, problems, dataset, str(error))) from error
     finally:
         socket.setdefaulttimeout(former_timeout)
 
 
-def unpack(archive: Path, target: Path, dataset: str) -> str | None:
+FETCH_FAILURES = (OSError, RuntimeError, HTTPException, EOFError, zlib.error)
+
+
+def unpack(archive: Path, target: Path, name: str, dataset: str) -> str | None:
     """Unpack a .gz, whoever made it, into a file of the data set; say what is wrong with it, or None."""
     if not archive.is_file():
         return "missing"
+    checksum = md5_of(archive.read_bytes())
+    for other, source in DATASETS.items():
+        if source and other != dataset:
+            datasets = import_torchvision("torchvision.datasets")
+            if checksum in dict(getattr(datasets, source).resources).values():
+                return f"is {source}'s"
     try:
         with gzip.open(archive) as source, open(target, "wb") as file:
             shutil.copyfileobj(source, file)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         return f"is not a whole archive ({error})"
-    problem = find_problem(target, dataset)
+    problem = find_problem(target, name, dataset)
     return f"holds another file: {problem}" if problem else None
 
 
@@ -159,9 +233,14 @@ def download_first(utils, urls: list[str], folder: str, md5: str) -> None:
     raise RuntimeError(f"{urls[-1]}: {failure}")
 
 
-def missing_data_message(raw: Path, problems: dict[str, str], dataset: str, reason: str) -> str:
+def missing_data_message(
+    data_dir: str | os.PathLike, raw: Path, problems: dict[str, str], dataset: str, reason: str
+) -> str:
     """Return the line that says where data was looked for, what is wrong there, and what to do."""
     listed = ", ".join(f"{name} ({problem})" for name, problem in problems.items())
+    others = [path.name for path in files_below(expand(data_dir), SEARCH_DEPTH) if path.parent != raw]
+    if others:
+        listed += f"; {data_dir} has {', '.join(others[:6])}{', ...' if len(others) > 6 else ''}"
     return (
         f"{dataset} is not complete in {raw.absolute()}: {listed}; it could not be fetched: {reason}. "
         f"Put the four files there, unpacked or as .gz, or try --dataset synthetic, which needs no download"

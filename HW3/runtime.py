@@ -6,7 +6,6 @@ Plain functions; none of them knows a model or a loss, calls `backward()` or ite
 import importlib
 import io
 import sys
-import tempfile
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,7 +17,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from HW3.exits import RunError, UsageError
-from HW3.run_folder import write_metrics, write_whole
+from HW3.files import write_whole
+from HW3.run_folder import write_metrics
 
 
 def import_torchvision(module: str):
@@ -64,14 +64,21 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
         device: where the model runs.
         precision: `fp32`, `bf16` or `auto`.
     """
-    if precision == "auto":
-        if device.type == "cpu":
-            # Processors with AMX have it, too. torch 2.10 has no public name for it.
-            pays = torch.cpu._is_avx512_bf16_supported()
-        else:
-            pays = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = "bf16" if pays else "fp32"
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    enabled = resolve_precision(device.type, precision) == "bf16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def resolve_precision(device: str, precision: str) -> str:
+    """Return `fp32` or `bf16`: the precision itself, or what `auto` means on a device of that name."""
+    if precision != "auto":
+        return precision
+    kind = pick_device(device).type
+    if kind == "cpu":
+        # Processors with AMX have it, too. torch 2.10 has no public name for it.
+        pays = torch.cpu._is_avx512_bf16_supported()
+    else:
+        pays = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if pays else "fp32"
 
 
 # Randomness
@@ -98,20 +105,6 @@ def seeded_generator(seed: int, purpose: str) -> torch.Generator:
 
 
 # Grids and progress
-
-
-def prepare_file(path: Path) -> None:
-    """Make the folder of a file that will be written later, and try to write there now.
-
-    Raises:
-        UsageError: if that is not possible.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
-            pass
-    except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror}") from error
 
 
 def save_grid(images: Tensor, path: Path, columns: int = 8) -> None:
@@ -175,7 +168,8 @@ class Losses:
 def progress(loader: DataLoader, epoch: int, epochs: int, losses: Losses) -> Iterator[list[Tensor]]:
     """Yield the batches of an epoch, under a bar with loss and images/s on stderr, if that is a terminal."""
     images = min(len(loader.dataset), len(loader) * loader.sampler.batch_size)
-    silent = True if sys.stderr is None else None  # None: tqdm finds out whether it is a terminal
+    in_notebook = type(sys.stderr).__module__.startswith("ipykernel")
+    silent = False if in_notebook else True if sys.stderr is None else None  # None: unless it is a terminal
     with tqdm(
         total=images, unit=" images", desc=f"epoch {epoch}/{epochs}", disable=silent, leave=False
     ) as bar:

@@ -15,6 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+if not __package__:  # run as a file, as by an editor's button: the package is in the folder above
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from HW3 import exits
 
 if __name__ == "__main__":
@@ -28,6 +31,7 @@ from HW3 import checkpoint, cli, pictures, runtime
 from HW3.clip import TinyCLIP, prompt_to_labels
 from HW3.data import NUM_CLASSES, everything, get_mnist_dataloaders
 from HW3.drawing import DRAWING_STAGES, choose_sampling, count_steps, restore
+from HW3.files import prepare_file
 from HW3.mnist_files import class_names
 
 NUM_FRAMES, NUM_STRIP = 40, 10  # steps that an animation and a strip show
@@ -118,7 +122,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the flags."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("checkpoint", type=Path, help="of any stage")
+    add("checkpoint", type=cli.path, action=cli.Paths, help="of any stage")
     add("--out", type=cli.png_path, help="the picture; result/sample/STAGE.png when not given")
     add("--prompt", help='what tiny SD shall draw: 31415, or "seven three nine"; repeated up to --n')
     add("--gif", action="store_true", help="also write the denoising as an animation")
@@ -161,7 +165,7 @@ def main(argv: list[str] | None = None) -> None:
             raise exits.UsageError(f"--{name}: {stage} takes no steps that could be shown")
     out = args.out or Path(f"result/sample/{stage}.png")
     if stage == "clip":
-        runtime.prepare_file(out)
+        prepare_file(out)
         board, accuracy = clip_board(saved, args, device)
         pictures.save(board, out)
         print(f"{accuracy}: {out}")
@@ -170,7 +174,7 @@ def main(argv: list[str] | None = None) -> None:
     labels, columns = choose_labels(saved, args.prompt, args.n)
     draw = restore(saved, sampling, device)
     trace = Trace(count_steps(saved, sampling)) if args.gif or args.strip else None
-    runtime.prepare_file(out)
+    prepare_file(out)
     start = time.perf_counter()
     with runtime.autocast(device, args.precision):
         images = draw(labels, runtime.seeded_generator(args.seed, "sample"), trace)

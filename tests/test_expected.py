@@ -17,7 +17,7 @@ def compared(stage: str, epoch: int, factor: float, *flags: str, kl_weight: floa
     parse_args = importlib.import_module(f"train_{stage}").parse_args
     usual = ["--kl-weight=0.5"] if stage == "vae" else []
     figure = FIGURES[stage]
-    earlier = {**VAE_FLAGS, "kl_weight": kl_weight, "seed": 1}
+    earlier = {**VAE_FLAGS, "embed_dim": 128, "kl_weight": kl_weight, "seed": 1}
     metrics = [{"epoch": epoch, figure.name: figure.reached.get(epoch, 1) * factor}]
     return compare(stage, metrics, parse_args([*usual, *flags]), parse_args(usual), earlier)
 
@@ -49,6 +49,11 @@ def test_other_flags_are_not_compared(stage, flags, named):
 def test_flags_that_do_not_matter_do_not_hinder():
     flags = ["--seed=1", "--precision=fp32", "--out-dir=x", "--num-workers=2", "--vae_ckpt=elsewhere.pt"]
     assert compared("latent_diffusion", 5, 1, *flags).endswith("as expected")
+
+
+def test_width_that_is_read_from_the_earlier_stage_may_be_given():
+    assert compared("latent_diffusion", 5, 1, "--latent-dim=100").endswith("as expected")
+    assert compared("tiny_sd", 5, 1, "--embed-dim=128").endswith("as expected")
 
 
 def test_losses_in_another_latent_space_are_not_compared():

@@ -14,7 +14,8 @@ import pytest
 
 from HW3 import gallery, run_folder
 from HW3.exits import RunError
-from tests.conftest import STAGES, train
+from HW3.stages import STAGES
+from tests.conftest import train
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -46,7 +47,7 @@ def result(tmp_path) -> Path:
 
 def data_of(page: Path) -> dict:
     """Return the data within a page."""
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text)[1])
 
 
@@ -75,7 +76,7 @@ def test_commands_are_the_quickstart(result):
     quickstart = re.search(r"## Quickstart\n\n```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[
         1
     ]
-    commands = [gallery.command(stage, Path("result")) for stage in gallery.STAGES]
+    commands = [gallery.command(stage, Path("result")) for stage in STAGES.values()]
     assert commands == quickstart.splitlines()
 
 
@@ -83,11 +84,21 @@ def test_commands_of_another_folder_train_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     vae = "python train_vae.py --epochs 40 --kl-weight 0.5"
     for root in (tmp_path / "my runs", Path("my runs")):
-        assert gallery.command("convae", root) == f"{vae} --out_dir 'my runs/vae'"
-        latent = gallery.command("latent_diffusion", root, "synthetic")
+        assert gallery.command(STAGES["vae"], root) == f"{vae} --out_dir 'my runs/vae'"
+        needed = {"name": "vae_2", "flags": {"dataset": "synthetic"}}
+        latent = gallery.command(STAGES["latent_diffusion"], root, needed)
         assert latent.endswith("--dataset synthetic --out_dir 'my runs/latent_diffusion'")
-        assert "--vae_ckpt 'my runs'/vae/convae_latest.pt" in latent
-    assert gallery.command("convae", tmp_path.parent).endswith(f"--out_dir {tmp_path.parent}/vae")
+        assert "--vae_ckpt 'my runs/vae_2/convae_latest.pt'" in latent
+    assert gallery.command(STAGES["vae"], tmp_path.parent).endswith(f"--out_dir {tmp_path.parent}/vae")
+
+
+def test_command_of_a_missing_stage_takes_the_data_set_of_the_run_that_it_builds_on(result):
+    for name, dataset in (("clip", "kmnist"), ("vae", "fashion_mnist")):
+        flags = json.loads((result / name / "flags.json").read_text())
+        (result / name / "flags.json").write_text(json.dumps(flags | {"dataset": dataset}))
+    _, _, latent, _, tiny_sd = data_of(gallery.build(result))["parts"]
+    assert "--dataset fashion_mnist" in latent["command"] and "vae/convae_latest.pt" in latent["command"]
+    assert "--dataset kmnist" in tiny_sd["command"] and "clip/clip_latest.pt" in tiny_sd["command"]
 
 
 def test_open_page_reloads_until_the_next_epoch_may_be_there(result):
@@ -109,7 +120,7 @@ def test_earlier_run_moves_aside_with_its_flags_and_stays_visible(tmp_path):
 
 def test_run_that_ended_in_its_first_epoch_is_not_moved_aside(tmp_path):
     for _ in range(2):
-        run_folder.open_run_folder(tmp_path / "vae", "convae", [], {"epochs": 3})
+        run_folder.open_run_folder(tmp_path / "vae", "vae", [], {"epochs": 3})
     assert [path.name for path in tmp_path.iterdir()] == ["vae"]
 
 
@@ -141,17 +152,54 @@ def test_embedded_page_stands_alone(result, tmp_path):
         ("metrics.csv", "epoch,loss,seconds\n"),
         ("metrics.csv", "epoch,loss,seconds\n1,x,3\n"),
         ("metrics.csv", "epoch,loss,seconds\n1\n"),
+        ("metrics.csv", "epoch,loss,seconds\n1,2,3,4\n"),
+        ("metrics.csv", "epoch;loss;seconds\n1;0,5;3\n"),
+        ("metrics.csv", "loss,seconds\n1,3\n"),
+        ("metrics.csv", "epoch,loss,seconds\n1,nan,3\n"),
+        ("metrics.csv", "epoch,loss,seconds\n1,2,3\n2,-inf,3\n"),
+        ("metrics.csv", "epoch,loss,seconds\n1,2,3\n1,2,3\n"),
+        ("metrics.csv", "epoch,loss,seconds\n0.5,2,3\n"),
+        ("metrics.csv", "epoch,loss,seconds\n1,\0,3\n"),
+        ("metrics.csv", "\ud8ff"),
         ("flags.json", "{"),
         ("flags.json", "[1]"),
         ("flags.json", '{"epochs": null}'),
+        ("flags.json", '{"epochs": 1e999}'),
+        ("flags.json", '{"epochs": 3, "lr": NaN}'),
+        ("flags.json", '{"a":' * 5000),
     ],
 )
-def test_damaged_run_is_shown_as_damaged_and_spares_the_others(result, name, content):
-    (result / "vae" / name).write_text(content)
+def test_damaged_run_is_named_and_spares_the_others(result, name, content):
+    (result / "vae" / name).write_bytes(content.encode(errors="surrogatepass"))
     vae, *_, clip, _ = data_of(gallery.build(result))["parts"]
-    assert "damaged" in vae["problem"] and clip["metrics"]
-    seen = in_browser(result / "index.html", "return {text: $('main').textContent};")
-    assert "metrics.csv or flags.json is damaged" in seen["text"]
+    assert vae["problem"].startswith(f"{name} is damaged: ") and clip["metrics"]
+
+
+def test_damaged_run_is_shown_beside_the_others(result):
+    (result / "vae/metrics.csv").write_text("epoch,loss,seconds\n1,nan,3\n")
+    gallery.build(result)
+    seen = in_browser(
+        result / "index.html", "return {text: $('main').textContent, charts: $$('.chart').length};"
+    )
+    assert "row 2, column loss: 'nan' is not a finite number" in seen["text"] and seen["charts"] == 2
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-1e308, 1e308), (1e300, 1e300), (5e-324, 1e-323), (1e17, 1e17 + 64)]
+)
+def test_numbers_of_any_size_leave_the_page_alive(result, low, high):
+    (result / "vae/metrics.csv").write_text(f"epoch,loss,seconds\n1,{low},3\n2,{high},3\n")
+    gallery.build(result)
+    seen = in_browser(result / "index.html", "return {panels: $$('.panel').length};")
+    assert seen["panels"] == 5
+
+
+def test_table_saved_by_a_spreadsheet_is_read(result):
+    """With a byte-order mark, Windows's ends of lines, and sorted by another column."""
+    rows = ["epoch,loss,val_loss,seconds", "3,16,20,13", "1,50,60,4", "2,25,30,9", ""]
+    (result / "vae/metrics.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(rows).encode())
+    vae = data_of(gallery.build(result))["parts"][0]
+    assert [row["epoch"] for row in vae["metrics"]] == [1, 2, 3] and vae["seconds"] == 13
 
 
 def test_other_pictures_are_left_out(result):
@@ -184,13 +232,13 @@ def test_other_page_is_left_alone(result, capsys):
 
 
 def test_training_goes_on_where_the_page_cant_be_written(tmp_path, capsys, monkeypatch):
-    def full(path, content):
+    def full(path, content, patience):
         raise RunError(f"{path} can't be written: No space left on device")
 
     monkeypatch.setattr(gallery, "write_whole", full)
     assert train("vae", tmp_path) == 0
     assert capsys.readouterr().err.count("No space left on device") == 2  # a note per epoch
-    assert run_folder.write_whole is not full and (tmp_path / "vae/convae_latest.pt").exists()
+    assert (tmp_path / "vae/convae_latest.pt").exists()
 
 
 def test_missing_folder_is_explained(tmp_path, capsys):
@@ -202,10 +250,10 @@ def test_missing_folder_is_explained(tmp_path, capsys):
 
 def test_refreshing_opens_no_picture(result, monkeypatch):
     """So a whole homework's page, 40 epochs in each stage, costs next to nothing."""
-    for stage in gallery.STAGES:
+    for stage in STAGES.values():
         grids = [f"{kind}_epoch_{epoch:03d}.png" for kind in ("a", "b") for epoch in range(1, 41)]
         rows = [f"{epoch},1,1" for epoch in range(1, 41)]
-        make_run(result / f"full_{stage}", f"{stage}_latest.pt", "epoch,loss,seconds", rows, {}, *grids)
+        make_run(result / f"full_{stage.name}", stage.latest, "epoch,loss,seconds", rows, {}, *grids)
     opened = []
     monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path) or b"")
     page = gallery.build(result)
@@ -237,7 +285,7 @@ def in_browser(page: Path, script: str, seconds: int = 8) -> dict:
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed")
     watch = 'const errors = []; addEventListener("error", e => errors.push(e.message ?? e.target.src), true);'
-    text = page.read_text().replace("<head>", f"<head><script>{watch}</script>")
+    text = page.read_text(encoding="utf-8").replace("<head>", f"<head><script>{watch}</script>")
     driven = page.with_name("driven.html")
     driven.write_text(text.replace("</body>", f"<script>{DRIVE % script}</script></body>"))
     flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --dump-dom"

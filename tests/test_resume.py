@@ -103,7 +103,6 @@ def test_killed_at_any_moment_and_resumed_until_done_equals_an_uninterrupted_run
         ("--latent-dim=7", "--latent-dim 7 (was --latent-dim 100)"),
         ("--kl-weight=2", "--kl-weight 2.0 (was --kl-weight 1.0)"),
         ("--dataset=kmnist", "--dataset kmnist (was --dataset synthetic)"),
-        ("--precision=fp32", "--precision fp32 (was --precision auto)"),
         ("--limit-batches=3", "--limit-batches 3 (was --limit-batches 2)"),
     ],
 )
@@ -184,14 +183,6 @@ def test_running_again_moves_the_earlier_run_aside(tmp_path, capsys):
     (tmp_path / "vae/convae_latest.pt").unlink()
     assert train("vae", tmp_path, "--epochs=1") == 0
     assert (tmp_path / "vae.2/samples_epoch_001.png").exists()
-
-
-def test_folder_that_is_a_link_moves_aside_beside_its_target(tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "vae").symlink_to(tmp_path / "elsewhere")
-    for _ in range(2):
-        assert train("vae", tmp_path, "--epochs=1") == 0
-    assert (tmp_path / "elsewhere.1/convae_latest.pt").exists()
 
 
 # Randomness: nothing but the seed, the flags that change the run, and the number of threads matters.
@@ -281,7 +272,7 @@ def test_killed_200_times_while_saving_leaves_whole_files(tmp_path):
             child = int(saver.stdout.readline())
             time.sleep(dice.uniform(0.001, 0.05))
             os.kill(child, signal.SIGKILL)
-            while Path(f"/proc/{child}/stat").read_text().split()[2] not in "ZX":
+            while Path(f"/proc/{child}/stat").read_text(encoding="utf-8").split()[2] not in "ZX":
                 time.sleep(0.001)
             for name in ("convae_best.pt", "convae_latest.pt"):
                 if (tmp_path / name).exists():
@@ -290,7 +281,7 @@ def test_killed_200_times_while_saving_leaves_whole_files(tmp_path):
                     saved += 1
         saver.kill()
     assert saved > 300
-    run_folder.open_run_folder(tmp_path, "convae", [{"epoch": 1}], {})
+    run_folder.open_run_folder(tmp_path, "vae", [{"epoch": 1}], {})
     assert {file.name for file in tmp_path.iterdir()} == {
         "convae_best.pt",
         "convae_latest.pt",

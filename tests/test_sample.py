@@ -35,6 +35,12 @@ def pixels(path) -> np.ndarray:
         ("fashion_mnist", "ankle boot, bag", [9, 8]),
         ("fashion_mnist", "a T-shirt, top; 7", [0, 0, 7]),
         ("kmnist", "tsu wo 10", [3, 9, 1, 0]),
+        ("fashion_mnist", "T-shirt/top and t-SHIRT/Tops", [0, 0]),
+        ("fashion_mnist", "Ankle boots, dresses, trousers", [9, 3, 1]),
+        ("mnist", "draw me a 7, please", [7]),
+        ("mnist", "two zeros, 3 sixes and ones", [0, 0, 6, 6, 6, 1]),
+        ("mnist", "1 sevens 0s", [1, 7, 0]),
+        ("mnist", "\uff17 \u0663\u0661", [7, 3, 1]),
     ],
 )
 def test_prompts_are_understood(dataset, prompt, labels):
@@ -48,7 +54,7 @@ def test_prompts_are_understood(dataset, prompt, labels):
         ("seven dogs, two cats", "'dogs', 'cats'"),
         ("3x", "'3x'"),
         ("1.5e3", "'5e3'"),
-        ("٣", "'٣'"),
+        ("½", "'½'"),
         ("", "names no class"),
         ("a photo of the", "names no class"),
     ],

@@ -108,7 +108,7 @@ def run_stage(stage: str, started: float, report: Path, flags: list[str]) -> Non
         sys.exit(code)
     memory = largest_memory()
     start = watch.first["EMA"] - started  # the first training step is done
-    report.write_text(json.dumps({"parts": laps[-1], "start": start, "memory": memory}))
+    report.write_text(json.dumps({"parts": laps[-1], "start": start, "memory": memory}), encoding="utf-8")
 
 
 def largest_memory() -> float:

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from HW3 import evaluate, runtime
+from HW3 import cli, evaluate, runtime
 from HW3.data import everything, get_mnist_dataloaders, to_signed, to_unit
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
@@ -150,10 +150,12 @@ def parse_args(argv=None):
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CANDIDATES))
     parser.add_argument("--minutes", type=float, default=3, help="of training each (default: 3)")
     parser.add_argument("--epochs", type=int, nargs="+", help="judge after so many epochs, instead")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--data-dir", type=cli.path, default=Path("data"))
     parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--out-dir", type=Path, default=Path("result/trials"))
-    parser.add_argument("--cache-dir", type=Path, default=Path("result/evaluate"), help="of the classifier")
+    parser.add_argument("--out-dir", type=cli.path, default=Path("result/trials"))
+    parser.add_argument(
+        "--cache-dir", type=cli.path, default=Path("result/evaluate"), help="of the classifier"
+    )
     parser.add_argument("--device", default="auto")
     args = parser.parse_args(argv)
     unknown = set(args.names) - set(CANDIDATES)
@@ -200,7 +202,7 @@ def main(argv=None) -> None:
 
 def append(path: Path, row: dict[str, Any]) -> None:
     """Add a row to a CSV file."""
-    with open(path, "a", newline="") as file:
+    with open(path, "a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, row)
         if file.tell() == 0:
             writer.writeheader()

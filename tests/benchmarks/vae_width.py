@@ -38,7 +38,7 @@ def main(argv=None) -> None:
             flags = [f"--data-dir={args.data_dir}", f"--dataset={args.dataset}", f"--epochs={args.epochs}"]
             if code := train_vae.main([*flags, "--kl-weight=0.5", f"--out-dir={folder}"]):
                 sys.exit(code)
-            with open(folder / "metrics.csv", newline="") as file:
+            with open(folder / "metrics.csv", encoding="utf-8", newline="") as file:
                 rows[name] = list(csv.DictReader(file))
     print(f"\n{'':18}{'channels':>14}{'test rec':>10}{'test KL':>9}{'test loss':>11}{'s an epoch':>12}")
     for name, epochs in rows.items():

@@ -81,7 +81,7 @@ def run_forked(item):
         def run():
             reports = runtestprotocol(item, log=False, nextitem=None)
             data = [hook.pytest_report_to_serializable(config=config, report=report) for report in reports]
-            unfinished.write_text(json.dumps(data))
+            unfinished.write_text(json.dumps(data), encoding="utf-8")
             unfinished.rename(path)
 
         child = multiprocessing.get_context("fork").Process(target=run)
@@ -96,7 +96,7 @@ def run_forked(item):
             child.kill()
             child.join()
         if path.exists():
-            reports = json.loads(path.read_text())
+            reports = json.loads(path.read_text(encoding="utf-8"))
             return [hook.pytest_report_from_serializable(config=config, data=report) for report in reports]
 
     if killed:

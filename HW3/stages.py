@@ -1,0 +1,51 @@
+"""The five stages of the homework, in order: the one table from which everything that lists them is made."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: one script, and the checkpoints that it writes.
+
+    Args:
+        name: what its script, `train_NAME.py`, writes into its checkpoints as their "stage".
+        title: what it trains.
+        prefix: of its checkpoints, `PREFIX_latest.pt` and `PREFIX_best.pt`.
+        flags: of the quickstart's command.
+        needs: name of the stage that it builds on, or "".
+        needs_flag: the flag that names that stage's checkpoint, or "".
+    """
+
+    name: str
+    title: str
+    prefix: str
+    flags: str = ""
+    needs: str = ""
+    needs_flag: str = ""
+
+    @property
+    def number(self) -> int:
+        """The place of the stage in the homework, from 1."""
+        return list(STAGES).index(self.name) + 1
+
+    @property
+    def latest(self) -> str:
+        """The name of the checkpoint that it writes after every epoch."""
+        return f"{self.prefix}_latest.pt"
+
+    def command(self, needs_path: str = "") -> str:
+        """Return the quickstart's command, with the path of the checkpoint that it needs."""
+        needs = f"{self.needs_flag} {needs_path}" if needs_path else ""
+        return " ".join(filter(None, ["python", f"train_{self.name}.py", self.flags, needs]))
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("vae", "VAE", "convae", "--epochs 40 --kl-weight 0.5"),
+        Stage("diffusion", "diffusion on pixels", "diffusion"),
+        Stage("latent_diffusion", "latent diffusion", "latent_diffusion", "--epochs 40", "vae", "--vae_ckpt"),
+        Stage("clip", "CLIP", "clip", "--epochs 10"),
+        Stage("tiny_sd", "tiny Stable Diffusion", "tiny_sd", "--epochs 40", "clip", "--clip_ckpt"),
+    )
+}
