@@ -4,7 +4,10 @@
 # make lint    checks style
 # Each does all its set-up, in .venv/.
 
-PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.10 python3,$(shell command -v $(name))))
+# The newest Python that is supported; a name may be there and not work, as pyenv's are.
+PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3.10 python3 python; do \
+	$$name -c 'import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null \
+	&& echo $$name && break; done)
 PY := .venv/bin/python
 DEMO := --dataset synthetic
 SMALL := --num_res_blocks 1 --batch_size 64
@@ -13,6 +16,7 @@ SMALL := --num_res_blocks 1 --batch_size 64
 .DELETE_ON_ERROR:
 
 .venv/installed: requirements.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.10 to 3.14 found; name one: make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
@@ -33,7 +37,7 @@ demo: .venv/installed
 	@echo "Open result/demo/index.html in a browser: the pictures epoch by epoch, and the curves."
 
 test: .venv/installed-tests
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -n auto -m "not slow"
 
 handout: .venv/installed-tests
 	$(PY) -m tests.grading.make_handout

@@ -148,6 +148,8 @@ def _end_at_once(signum: int, frame) -> NoReturn:
 
 # A RuntimeError only where it is torch's for a lack of memory, or NotImplementedError.
 EXPLAINED = (UsageError, RunError, OSError, MemoryError, RuntimeError, KeyboardInterrupt, Interrupted)
+# In the messages of CUDA, torch's allocator, the system, C++ and oneDNN.
+OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "allocate memory", "bad_alloc", "memory object")
 
 
 def _explain(error: BaseException) -> tuple[str, int] | None:
@@ -175,8 +177,10 @@ def _explain(error: BaseException) -> tuple[str, int] | None:
     first_line = (str(error) or type(error).__name__).splitlines()[0]
     if isinstance(error, NotImplementedError):
         return f"error: not implemented yet: {first_line}", 1
-    if isinstance(error, MemoryError) or "out of memory" in first_line or "DefaultCPUAllocator" in first_line:
+    if isinstance(error, MemoryError) or any(words in first_line for words in OUT_OF_MEMORY):
         return f"error: out of memory, try a smaller --batch-size, --n or model: {first_line}", 1
+    if first_line.startswith("DataLoader worker"):  # killed for memory, or for /dev/shm, small in containers
+        return f"error: {first_line}; try --num-workers 0", 1
     return None
 
 

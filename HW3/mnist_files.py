@@ -18,6 +18,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from http.client import HTTPException
+from itertools import islice
 from pathlib import Path
 
 from torch import Tensor
@@ -34,7 +35,7 @@ DATASETS = {
     "synthetic": None,
 }  # torchvision's
 FETCH_TIMEOUT = 5.0  # seconds that a host may stay silent
-SEARCH_DEPTH = 3  # folders below the given one in which files of another place are looked for
+SEARCH_DEPTH, SEARCH_FILES = 3, 10_000  # how deep and how long whole files in other places are looked for
 
 FILE_HEADERS = {  # of the IDX format: magic number, number of items, and for images their sides
     "train-images-idx3-ubyte": (2051, 60000, 28, 28),
@@ -142,7 +143,7 @@ def find_elsewhere(folder: Path, name: str, dataset: str) -> Path | None:
         dataset: one of DATASETS.
     """
     if dataset == "mnist":
-        candidates = files_below(folder, SEARCH_DEPTH)
+        candidates = islice(files_below(folder, SEARCH_DEPTH), SEARCH_FILES)
     elif folder.name == "raw" and folder.parent.name in DATASETS.values():
         candidates = iter(())  # of torchvision's own places each holds one data set
     else:
@@ -238,9 +239,9 @@ def missing_data_message(
 ) -> str:
     """Return the line that says where data was looked for, what is wrong there, and what to do."""
     listed = ", ".join(f"{name} ({problem})" for name, problem in problems.items())
-    others = [path.name for path in files_below(expand(data_dir), SEARCH_DEPTH) if path.parent != raw]
-    if others:
-        listed += f"; {data_dir} has {', '.join(others[:6])}{', ...' if len(others) > 6 else ''}"
+    others = (path.name for path in files_below(expand(data_dir), SEARCH_DEPTH) if path.parent != raw)
+    if shown := list(islice(others, 6)):
+        listed += f"; {data_dir} has {', '.join(shown)}{', ...' if next(others, None) else ''}"
     return (
         f"{dataset} is not complete in {raw.absolute()}: {listed}; it could not be fetched: {reason}. "
         f"Put the four files there, unpacked or as .gz, or try --dataset synthetic, which needs no download"

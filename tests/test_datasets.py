@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torchvision.datasets import MNIST, FashionMNIST
+from torchvision.datasets import KMNIST, MNIST, FashionMNIST
 
 from HW3 import data, mnist_files, synthetic
 from HW3.exits import UsageError
@@ -66,6 +66,76 @@ def test_folder_and_its_parent_are_the_same_place(folder, offline):
     assert (
         mnist_files.raw_folder("data/MNIST", "kmnist") == mnist_files.raw_folder("data", "kmnist").absolute()
     )
+
+
+def test_folder_of_the_files_themselves_is_taken(folder, offline):
+    assert len(load(folder / "FashionMNIST/raw")[1]) == 60000
+    assert mnist_files.raw_folder("data/MNIST/raw", "kmnist") == mnist_files.raw_folder("data", "kmnist")
+    (folder / "FashionMNIST/raw").rename(folder / "mine")
+    assert len(load(folder / "mine")[1]) == 60000
+
+
+@pytest.fixture
+def mnist_of_the_tests(files, monkeypatch):
+    """Let MNIST's checksums be those of the files that these tests make."""
+    checksums = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
+    monkeypatch.setattr(mnist_files, "MNIST_MD5", checksums)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda name: name.replace("-idx", ".idx"),  # as on Kaggle
+        lambda name: f"archive/{name}/{name}",
+        lambda name: f"a/b/c/whatever-{name[:7]}.bin",
+    ],
+)
+def test_mnist_is_known_by_its_checksums_wherever_it_lies(
+    tmp_path, files, offline, mnist_of_the_tests, place
+):
+    for name, content in files.items():
+        path = tmp_path / place(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        path.with_name(f"._{path.name}").write_bytes(content)
+    images, labels = load(tmp_path, "mnist")
+    assert torch.equal(images[:, 14, 14].long(), labels)
+    assert load(tmp_path, "mnist", train=False)[0].shape == (10000, 28, 28)
+    with pytest.raises(UsageError, match="fashion_mnist is not complete"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("where", ["", "FashionMNIST/raw"])
+def test_files_of_another_data_set_are_not_taken(folder, files, offline, mnist_of_the_tests, where):
+    """Whether they lie in the right place or in the folder that was given."""
+    for name, content in files.items():
+        (folder / where / name).write_bytes(content)
+    with pytest.raises(UsageError, match=r"train-images-idx3-ubyte \(MNIST's\)"):
+        load(folder)
+
+
+def test_archive_of_another_data_set_is_named(folder, files, offline, monkeypatch):
+    name, raw = "train-images-idx3-ubyte", folder / "FashionMNIST/raw"
+    archive = gzip.compress(files[name], compresslevel=1)
+    (raw / f"{name}.gz").write_bytes(archive)
+    (raw / name).unlink()
+    monkeypatch.setattr(KMNIST, "resources", [(f"{name}.gz", hashlib.md5(archive).hexdigest())])
+    with pytest.raises(UsageError, match=rf"{name}.gz beside it is KMNIST's"):
+        load(folder)
+
+
+def test_what_lies_there_is_named(tmp_path, offline):
+    (tmp_path / "archive").mkdir()
+    for name in ("train.csv", "._train.csv", *(f"{i}.png" for i in range(9))):
+        (tmp_path / "archive" / name).write_text("")
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, "mnist")
+    assert f"{tmp_path} has 0.png, 1.png" in str(caught.value) and "._" not in str(caught.value)
+
+
+def test_home_of_nobody_is_named(offline):
+    with pytest.raises(UsageError, match="no such home folder"):
+        load("~nobody-of-that-name/data")
 
 
 def test_whole_files_in_a_read_only_folder_are_enough(folder, monkeypatch):

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from tests.grading import make_handout, variants
+from tests.grading import make_handout, submission, variants
 
 ROOT = Path(__file__).parents[1]
 GRADING = Path("tests", "grading")
@@ -152,6 +152,52 @@ def test_broken_module(name, grade, tmp_path):
         assert verdict == ("pass" if requirement.startswith("clip") else "FAIL"), requirement
 
 
+def autograde(folder):
+    """Run Gradescope's script in a folder that has source/ and submission/; return what it writes."""
+    (folder / "results").mkdir()
+    environment = {**os.environ, "AUTOGRADER": str(folder), "PYTHON": sys.executable}
+    subprocess.run([ROOT / GRADING / "run_autograder"], env=environment, check=True, capture_output=True)
+    return json.loads((folder / "results" / "results.json").read_text())
+
+
+@pytest.mark.parametrize("place", ["HW3", "repo-main/HW3", "a/b/HW3", "", "mine"])
+def test_graded_files_are_found(tmp_path, place):
+    package = tmp_path / place
+    package.mkdir(parents=True, exist_ok=True)
+    (package / "vae.py").touch()
+    for litter in ("__MACOSX/HW3", "__MACOSX/repo-main/HW3", ".git/HW3", "a/deeper/than/that/HW3"):
+        (tmp_path / litter).mkdir(parents=True)
+        (tmp_path / litter / "._vae.py").touch()
+    if place in ("", "mine"):
+        shutil.rmtree(tmp_path / "a")
+    assert submission.find_package(tmp_path) == package
+
+
+def test_what_is_missing_from_a_hand_in_is_said_once(tmp_path):
+    shutil.copytree(ROOT / "HW3", tmp_path / "source/HW3")
+    shutil.copytree(ROOT / GRADING, tmp_path / "source" / GRADING)
+    (tmp_path / "submission").mkdir()
+    (tmp_path / "submission/report.pdf").touch()
+    results = autograde(tmp_path)
+    assert results["score"] == 0 and len(results["tests"]) == 1
+    assert "no folder HW3" in results["tests"][0]["output"] and "report.pdf" in results["tests"][0]["output"]
+    for name in ("one/HW3", "two/HW3"):
+        (tmp_path / "submission" / name).mkdir(parents=True)
+    with pytest.raises(ValueError, match="one/HW3, two/HW3"):
+        submission.find_package(tmp_path / "submission")
+
+
+def test_results_may_be_in_a_new_folder_and_are_tried_first(tmp_path):
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", GRADING / "test_mlp.py"]
+    for place, code in (("new/results.json", 0), ("file/results.json", 4)):
+        done = subprocess.run(
+            [*command, f"--results={tmp_path / place}"], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == code, done.stderr
+    assert "--results" in done.stderr and (tmp_path / "new/results.json").exists()
+
+
 EXERCISES = {
     "diffusion: sample_ddim visits `steps` timesteps, each step as in DDIM's Eq. (12)",
     "unet: The conditional path of the noise predictor: UNet and EpsMLP",
@@ -176,11 +222,8 @@ def test_handout(tmp_path):
     for file, kept in (("README.md", "python -m pytest tests/grading"), ("Makefile", "lint: ")):
         text = (tmp_path / "source" / file).read_text()
         assert kept in text and "make handout" not in text and "handout:" not in text
-    shutil.copytree(tmp_path / "source" / "HW3", tmp_path / "submission" / "HW3")
-    (tmp_path / "results").mkdir()
-    environment = {**os.environ, "AUTOGRADER": str(tmp_path), "PYTHON": sys.executable}
-    subprocess.run([ROOT / GRADING / "run_autograder"], env=environment, check=True, capture_output=True)
-    results = json.loads((tmp_path / "results" / "results.json").read_text())
+    shutil.copytree(tmp_path / "source" / "HW3", tmp_path / "submission" / "repo-main" / "HW3")
+    results = autograde(tmp_path)
     unsolved = {name for name, verdict in verdicts(results["tests"]).items() if verdict == "not implemented"}
     assert unsolved == EXERCISES
     assert results["score"] == 100 - sum(

@@ -15,6 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from HW3 import cli
+
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = ("tests/grading/variants/", "tests/grading/make_handout.py", "tests/test_grader.py")
 FOR_INSTRUCTORS = {
@@ -60,7 +62,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, nargs="?", help="where to write; handout/ when not given")
+    parser.add_argument("folder", type=cli.path, nargs="?", help="where to write; handout/ when not given")
     folder = parser.parse_args(argv).folder
     if folder is None:
         folder = ROOT / "handout"

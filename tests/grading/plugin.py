@@ -43,7 +43,15 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.pluginmanager.register(Scorer(config.getoption("results")))
+    path = config.getoption("results")
+    if path:
+        try:
+            path = path.expanduser()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("a").close()  # better to fail now than after the grading
+        except (OSError, RuntimeError) as error:  # RuntimeError: no such home folder
+            raise pytest.UsageError(f"--results {path}: {error}") from error
+    config.pluginmanager.register(Scorer(path))
 
 
 def pytest_collection_modifyitems(items):
