@@ -27,6 +27,7 @@ from HW3 import cli, evaluate, runtime
 from HW3.data import everything, get_mnist_dataloaders, to_signed, to_unit
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
+from HW3.files import prepare_file
 from HW3.optim import Muon, width_scaled
 from tests.benchmarks.trial_unet import TrialUNet
 from tests.benchmarks.usual import UsualUNet
@@ -173,7 +174,7 @@ def main(argv=None) -> None:
     test_images, _ = everything(test_loader)
     classifier = evaluate.load_classifier(args.cache_dir, args.dataset, loader, device)
     test = evaluate.judge(classifier, test_images)
-    args.out_dir.mkdir(parents=True, exist_ok=True)
+    prepare_file(args.out_dir / "trials.csv")
 
     step_seconds = seconds_per_step(names, next(iter(loader))[0].to(device), rounds=8)
     for name in names:
