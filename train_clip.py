@@ -3,62 +3,50 @@
 Paper: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision".
 
     python train_clip.py --epochs 10
-    python train_clip.py --epochs 10 --resume    # go on after an interruption
+    python train_clip.py --epochs 10 --resume    # continue after an interruption
 
 Writes to result/clip/: clip_latest.pt, clip_best.pt (best validation accuracy), metrics.csv, flags.json.
 """
 
 import sys
-import time
 
-from HW3 import exits
-
-if __name__ == "__main__":
-    exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
+from HW3.support.process import exit_codes
 
 import torch
 
-from HW3 import checkpoint, cli, expected, gallery, runtime
 from HW3.clip import TinyCLIP, clip_loss
 from HW3.data import NUM_CLASSES, get_mnist_dataloaders
 from HW3.ema import EMA
-from HW3.run_folder import open_run_folder
+from HW3.support import flags, runtime
+from HW3.support.run import Run
 
 
 def parse_args(argv=None):
-    parser = cli.Parser(__doc__)
-    cli.add_run_flags(parser, data_dir="data", out_dir="result/clip", epochs=10, batch_size=256, lr=1e-3)
+    parser = flags.Parser(__doc__)
+    flags.add_run_flags(parser, data_dir="data", out_dir="result/clip", epochs=10, batch_size=256, lr=1e-3)
     add = parser.add_argument
-    add("--embed-dim", type=cli.WIDTH, default=128, help="dimensions of the shared space")
-    add("--weight-decay", type=cli.real(0), default=1e-4, help="of AdamW")
-    add("--val-split", type=cli.real(0, 1, below=True), default=0.1, help="share of the training images")
+    add("--embed-dim", type=flags.WIDTH, default=128, help="dimensions of the shared space")
+    add("--weight-decay", type=flags.real(0), default=1e-4, help="weight decay of AdamW")
+    add("--val-split", type=flags.real(0, 1, below=True), default=0.1, help="share of the training images")
     return parser.parse_args(argv)
 
 
 @torch.inference_mode()
 def accuracy(model, loader, device):
-    """Return the share of images in a loader whose nearest label is the right one."""
+    """Return the share of images in a loader whose nearest label is the correct one."""
     hits = torch.cat([model.predict(x.to(device)) == y.to(device) for x, y in loader])
     return hits.float().mean().item()
 
 
-@exits.exit_codes
+@exit_codes
 def main(argv=None):
     args = parse_args(argv)
 
     # Device and data
     device = runtime.pick_device(args.device)
     autocast = runtime.autocast(device, args.precision)
-    train_loader, val_loader, test_loader = get_mnist_dataloaders(
-        args.data_dir,
-        args.batch_size,
-        args.num_workers,
-        args.val_split,
-        dataset=args.dataset,
-        seed=args.seed,
-        device=device,
-        limit_batches=args.limit_batches,
-    )
+    options = flags.data_options(args, device)
+    train_loader, val_loader, test_loader = get_mnist_dataloaders(**options, val_split=args.val_split)
 
     # Model, EMA, optimizer
     runtime.seed_epoch(args.seed, 0)
@@ -68,22 +56,14 @@ def main(argv=None):
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=args.weight_decay, fused=True)
 
     # Run folder, resume
-    latest, best = args.out_dir / "clip_latest.pt", args.out_dir / "clip_best.pt"
-    metrics = []  # a row per completed epoch
-    if args.resume:
-        saved = checkpoint.load_resumed(latest, "clip", args)
-        metrics = checkpoint.restore_training(saved, model, ema, optimizer)
-    folder = open_run_folder(args.out_dir, "clip", metrics, checkpoint.plain_flags(args))
-    runtime.print_start(device, autocast, train_loader, model, args, done=len(metrics))
+    run = Run("clip", args, model, ema, optimizer, {"model_config": model_config})
+    run.announce(device, autocast, train_loader)
 
     # Train
-    for epoch in range(len(metrics) + 1, args.epochs + 1):
-        start = time.perf_counter()
-        runtime.seed_epoch(args.seed, epoch)
-        train_loader.sampler.set_epoch(epoch)
-        losses = runtime.Losses(epoch, latest, "loss")
+    for epoch in run.epochs_left:
+        losses = run.start_epoch(epoch, train_loader, "loss")
         model.train()
-        for x, y in runtime.progress(train_loader, epoch, args.epochs, losses):
+        for x, y in runtime.progress(train_loader, losses):
             x, y = x.to(device), y.to(device)
             with autocast:
                 image_embs = model.forward_image(x)
@@ -94,27 +74,17 @@ def main(argv=None):
             ema.update(model)
             losses.add(len(x), loss)
 
-        # Evaluate, save, report
-        row = {"epoch": epoch, **losses.means()}
+        # Evaluate, save
+        metrics = losses.means()
         is_best = True  # without a validation split there is nothing to choose by
         if val_loader:
-            row["val_accuracy"] = accuracy(ema.model, val_loader, device)
-            is_best = row["val_accuracy"] > max((former["val_accuracy"] for former in metrics), default=-1.0)
-        metrics.append({**row, "seconds": round(time.perf_counter() - start, 1)})
-        state = {
-            "stage": "clip",
-            "model_config": model_config,
-            **checkpoint.training_state(model, ema, optimizer, args, metrics),
-        }
-        if is_best:
-            checkpoint.save(best, state)
-        checkpoint.save(latest, state)
-        runtime.report_epoch(folder, metrics, args.epochs, None)
-        gallery.refresh(folder)
+            metrics["val_accuracy"] = accuracy(ema.model, val_loader, device)
+            best = max((row["val_accuracy"] for row in run.metrics), default=-1.0)
+            is_best = metrics["val_accuracy"] > best
+        run.finish_epoch(metrics, is_best=is_best)
 
     print(f"Test accuracy {accuracy(ema.model, test_loader, device):.2%}")
-    print(expected.compare("clip", metrics, args, usual=parse_args([])))
-    print(f"Done: {latest}, {best}. Next: python train_tiny_sd.py --clip_ckpt {latest}")
+    run.finish(parse_args([]))
 
 
 if __name__ == "__main__":

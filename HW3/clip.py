@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 INITIAL_TEMPERATURE = 0.07
 MAX_LOGIT_SCALE = math.log(100)
+NUMBERS = set("0 1 2 3 4 5 6 7 8 9 zero one two three four five six seven eight nine".split())
 FILLERS = set(
     "a an and digit digits draw drawing give handwritten i image letter like me number numbers of paint "
     "photo picture please show some the then to want would write".split()
@@ -151,8 +152,9 @@ def clip_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def prompt_to_labels(prompt: str, names: Sequence[str]) -> list[int]:
     """Return the labels that a prompt asks for, in order; the tokenizer of this CLIP.
 
-    Understood are numerals ("31415", "3 1 4"), the names of the classes, their plurals ("two zeros" is 0 0),
-    and words that name nothing ("a photo of the digit four"). Case and punctuation do not matter.
+    Understood are numerals ("31415", "3 1 4"), the names of the classes, their plurals, and words that name
+    nothing ("a photo of the digit four"). Case and punctuation do not matter. Numbers of digits are not
+    understood: "two zeros" has to be "0 0".
 
     Args:
         prompt: the text.
@@ -169,31 +171,27 @@ def prompt_to_labels(prompt: str, names: Sequence[str]) -> list[int]:
         digits = "".join(str(unicodedata.decimal(c, c)) for c in text)  # of any script, as of full width
         return re.findall(r"[^\W_]+", digits.lower())
 
-    singular = {}
+    singular, text = {}, prompt
     for label, name in enumerate(names):
         alternatives = name.split("/")
-        prompt = re.sub(re.escape(name), alternatives[0], prompt, flags=re.IGNORECASE)  # "T-shirt/top" is one
+        text = re.sub(re.escape(name), alternatives[0], text, flags=re.IGNORECASE)  # "T-shirt/top" is one
         for either in (str(label), *alternatives):
             singular[tuple(words(either))] = label
     plural = {(*name[:-1], name[-1] + end): label for name, label in singular.items() for end in ("s", "es")}
     labels_of = plural | singular
-    left, labels, unknown = words(prompt), [], []
-    number = 1  # what stands right before a plural: "two zeros"
+    left, labels, unknown = words(text), [], []
+    number = ""  # before a plural it says how many
     while left:
         # The longest name first: "ankle boot" is one class, whatever "boot" may be.
         known = [name for name in labels_of if tuple(left[: len(name)]) == name]
         if known:
             name = max(known, key=len)
-            label = labels_of[name]
-            if name not in singular and number > 1:
-                labels[-1:] = [label] * number
-            else:
-                labels.append(label)
-            number = label if name in singular else 1
+            if number and name not in singular:
+                unknown.append(f"{number} {' '.join(name)}")
+            labels.append(labels_of[name])
+            number = name[0] if name in singular and name[0] in NUMBERS else ""
             left = left[len(name) :]
-            continue
-        number = 1
-        if re.fullmatch("[0-9]{2,}", left[0]):
+        elif re.fullmatch("[0-9]{2,}", left[0]):
             left[:1] = left[0]  # "31" -> "3", "1"
         else:
             word = left.pop(0)

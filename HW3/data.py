@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from HW3.mnist_files import DATASETS, load_images
-from HW3.runtime import derive_seed
+from HW3.support.data_files import DATASETS, load_images
+from HW3.support.runtime import derive_seed
 
 IMAGE_SIZE = 32
 NUM_CLASSES = 10
@@ -170,7 +170,7 @@ def make_loader(
     )
 
 
-def everything(loader: DataLoader) -> tuple[Tensor, Tensor]:
+def all_examples(loader: DataLoader) -> tuple[Tensor, Tensor]:
     """Return all images (N, 1, 32, 32) in [0, 1] and labels (N,) of a loader's data set, in its own order."""
     return loader.dataset[torch.arange(len(loader.dataset))]
 

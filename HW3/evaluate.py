@@ -1,14 +1,13 @@
-"""Judge drawn digits: `python -m HW3.evaluate CHECKPOINT` draws from a checkpoint and prints figures.
+"""Judge drawn digits: `python -m HW3.evaluate CHECKPOINT` draws from a checkpoint and prints metrics.
 
 Papers: Heusel et al. 2017 (Frechet distance); Kynkaanniemi et al. 2019 (precision and recall).
 
 The features are those of a small classifier that is trained once on the real images, apart from the models
-that draw, and kept. Every figure stands beside its floor: the same for as many real training images; and
-where a VAE decodes what is drawn, beside that of these images encoded and decoded, the best to be expected in
-its latent space. The Frechet distance of few images is biased upwards, so compare it at one number of images
-only.
+that draw, and kept. Every metric is printed next to its value for as many real training images and, where a
+VAE decodes what is drawn, for the same images encoded and decoded, the best to be expected in its latent
+space. The Frechet distance of few images is biased upwards: compare it at one number of images only.
 
-Simplified against the papers: 64 features of a small network stand for those of Inception.
+Simplified against the papers: 64 features of a small network replace those of Inception.
 """
 
 import argparse
@@ -20,22 +19,19 @@ from pathlib import Path
 if not __package__:  # run as a file, as by an editor's button: the package is in the folder above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from HW3 import exits
-
-if __name__ == "__main__":
-    exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
+from HW3.support.process import exit_codes
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from HW3 import checkpoint, cli, runtime
 from HW3.clip import conv_block
-from HW3.data import NUM_CLASSES, everything, get_mnist_dataloaders
-from HW3.drawing import DRAWING_STAGES, choose_sampling, draw_in_parts, restore
-from HW3.files import prepare_file
-from HW3.vae import ConvVAE, restore_vae
+from HW3.data import NUM_CLASSES, all_examples, get_mnist_dataloaders
+from HW3.support import checkpoint, flags, runtime
+from HW3.support.files import prepare_file
+from HW3.support.restore import DRAWING_STAGES, choose_sampling, draw_in_parts, restore, restore_vae
+from HW3.vae import ConvVAE
 
 SURE = 0.9  # the classifier is sure of a digit above this probability
 CLASSIFIER_EPOCHS = 3
@@ -123,8 +119,8 @@ def train_classifier(loader: DataLoader, device: torch.device, path: Path) -> Cl
     for epoch in range(1, CLASSIFIER_EPOCHS + 1):
         runtime.seed_epoch(CLASSIFIER_SEED, epoch)
         loader.sampler.set_epoch(epoch)
-        losses = runtime.Losses(epoch, path, "loss")
-        for x, y in runtime.progress(loader, epoch, CLASSIFIER_EPOCHS, losses):
+        losses = runtime.Losses(epoch, CLASSIFIER_EPOCHS, path, "loss")
+        for x, y in runtime.progress(loader, losses):
             with autocast:
                 logits = model(x.to(device))
             loss = F.cross_entropy(logits.float(), y.to(device))
@@ -154,7 +150,7 @@ def load_classifier(folder: Path, dataset: str, loader: DataLoader, device: torc
 def judge(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return the features (N, 64) and the class probabilities (N, 10) of images (N, 1, 32, 32), in fp32.
 
-    They lie on the CPU: some GPUs have no float64, in which the figures are computed.
+    They lie on the CPU: some GPUs have no float64, in which the metrics are computed.
     """
     features = torch.cat([classifier.features(part) for part in images.split(500)])
     return features.cpu(), classifier.head(features).softmax(dim=1).cpu()
@@ -166,8 +162,10 @@ def reconstruct(vae: ConvVAE, images: Tensor) -> Tensor:
     return torch.cat([vae.decode(vae.encode(part)[0]) for part in images.split(500)])
 
 
-def figures(drawn: tuple[Tensor, Tensor, Tensor], real: tuple[Tensor, Tensor], train_images: Tensor) -> dict:
-    """Return the figures of a set of images.
+def image_metrics(
+    drawn: tuple[Tensor, Tensor, Tensor], real: tuple[Tensor, Tensor], train_images: Tensor
+) -> dict[str, float]:
+    """Return the metrics of a set of images, by name.
 
     Args:
         drawn: images (N, 1, 32, 32), their features (N, 64) and class probabilities (N, 10).
@@ -200,15 +198,15 @@ def report_accuracy(wanted: Tensor, seen: Tensor, seed: int) -> None:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the flags."""
-    parser = cli.Parser(__doc__)
+    parser = flags.Parser(__doc__)
     add = parser.add_argument
-    add("checkpoint", type=cli.path, action=cli.Paths, help="of any stage that draws")
-    add("--cache-dir", type=cli.path, default=Path("result/evaluate"), help="where the classifier is kept")
-    cli.add_drawing_flags(parser, n=2000, least=100, most=10000, precision="auto")
+    add("checkpoint", type=flags.path, help="of any stage that draws")
+    add("--cache-dir", type=flags.path, default=Path("result/evaluate"), help="where the classifier is kept")
+    flags.add_drawing_flags(parser, n=2000, least=100, most=10000, precision="auto")
     return parser.parse_args(argv)
 
 
-@exits.exit_codes
+@exit_codes
 def main(argv: list[str] | None = None) -> None:
     """Draw, judge, print."""
     args = parse_args(argv)
@@ -225,21 +223,21 @@ def main(argv: list[str] | None = None) -> None:
         images = draw_in_parts(draw, labels, runtime.seeded_generator(args.seed, "evaluate"))
     seconds = time.perf_counter() - start
 
-    test_images, test_labels = everything(test_loader)
-    train_images, _ = everything(train_loader)
+    test_images, test_labels = all_examples(test_loader)
+    train_images, _ = all_examples(train_loader)
     test = judge(classifier, test_images)
     accuracy = (test[1].argmax(dim=1) == test_labels.cpu()).float().mean()
     chosen = torch.randperm(len(train_images), generator=torch.Generator().manual_seed(0))
     floor_images, others = train_images[chosen[: args.n]], train_images[chosen[args.n :]]
     judged = judge(classifier, images)
     columns = {
-        "drawn": figures((images, *judged), test, train_images),
-        "real": figures((floor_images, *judge(classifier, floor_images)), test, others),
+        "drawn": image_metrics((images, *judged), test, train_images),
+        "real": image_metrics((floor_images, *judge(classifier, floor_images)), test, others),
     }
     if "vae" in saved or saved["stage"] == "vae":
         vae = restore_vae(saved.get("vae", saved)).to(device)
         decoded = reconstruct(vae, floor_images)
-        columns["decoded"] = figures((decoded, *judge(classifier, decoded)), test, others)
+        columns["decoded"] = image_metrics((decoded, *judge(classifier, decoded)), test, others)
 
     print(f"{args.checkpoint}: {saved['stage']}, epoch {saved['epoch']}; {args.n} digits in {seconds:.0f} s")
     print(f"classifier: {accuracy:.2%} right on the {dataset} test set")

@@ -25,21 +25,18 @@ from pathlib import Path
 if not __package__:  # run as a file, as by an editor's button: the package is in the folder above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from HW3 import exits
-
-if __name__ == "__main__":
-    exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
+from HW3.support.process import UsageError, exit_codes
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from HW3 import checkpoint, cli, pictures, runtime
-from HW3.data import NUM_CLASSES, everything, get_mnist_dataloaders
-from HW3.drawing import Sampling, draw_in_parts, restore
+from HW3.data import NUM_CLASSES, all_examples, get_mnist_dataloaders
 from HW3.evaluate import judge, load_classifier
-from HW3.files import prepare_file
-from HW3.vae import ConvVAE, kl_divergence, restore_vae, vae_loss
+from HW3.support import boards, checkpoint, flags, runtime
+from HW3.support.files import prepare_file
+from HW3.support.restore import Sampling, draw_in_parts, restore, restore_vae
+from HW3.vae import ConvVAE, kl_divergence, vae_loss
 
 WALK_STEPS = 10
 TRAVERSED, TRAVERSE_REACH, TRAVERSE_STEPS = 8, 3.0, 11
@@ -52,7 +49,7 @@ def test_set(saved: dict, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
     """Return the test images (N, 1, 32, 32) and labels (N,) of the data set that a checkpoint stems from."""
     dataset = saved["args"]["dataset"]
     _, _, loader = get_mnist_dataloaders(args.data_dir, dataset=dataset, device=args.device)
-    return everything(loader)
+    return all_examples(loader)
 
 
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
@@ -89,7 +86,7 @@ def draw_walk(saved: dict, args: argparse.Namespace) -> Image.Image:
     shares = torch.linspace(0, 1, WALK_STEPS).tolist()
     path = torch.stack([slerp(a, b, share) for a, b in pairwise(z) for share in shares])
     rows = [f"{label} to {label + 1}" for label in range(NUM_CLASSES - 1)]
-    return pictures.board(vae.decode(path), WALK_STEPS, rows=rows, columns=[f"{s:.0%}" for s in shares])
+    return boards.board(vae.decode(path), WALK_STEPS, rows=rows, columns=[f"{s:.0%}" for s in shares])
 
 
 @torch.inference_mode()
@@ -107,7 +104,7 @@ def draw_traverse(saved: dict, args: argparse.Namespace) -> Image.Image:
         z[row, :, dimension] = values
     rows = [f"z[{dimension}], KL {kl[dimension]:.2f}" for dimension in dimensions]
     columns = [f"{round(value, 1) + 0.0:+}" for value in values.tolist()]
-    return pictures.board(vae.decode(z.flatten(0, 1)), TRAVERSE_STEPS, rows=rows, columns=columns)
+    return boards.board(vae.decode(z.flatten(0, 1)), TRAVERSE_STEPS, rows=rows, columns=columns)
 
 
 def is_space_of(vae: dict, run: dict) -> bool:
@@ -121,14 +118,14 @@ def draw_kl(*saved: dict, args: argparse.Namespace) -> Image.Image:
     """Put reconstructions and samples of several VAEs beside one another, over those of latent diffusion."""
     datasets = {each["args"]["dataset"] for each in saved}
     if len(datasets) > 1:
-        raise exits.UsageError(f"kl: the runs must be of one data set, got {', '.join(sorted(datasets))}")
+        raise UsageError(f"kl: the runs must be of one data set, got {', '.join(sorted(datasets))}")
     vaes = [each for each in saved if each["stage"] == "vae"]
     latent_runs = [each for each in saved if each["stage"] == "latent_diffusion"]
     for run in latent_runs:
         if not any(is_space_of(vae, run) for vae in vaes):
-            raise exits.UsageError(f"kl: {run['args']['out_dir']} is in the space of none of these VAEs")
+            raise UsageError(f"kl: {run['args']['out_dir']} is in the space of none of these VAEs")
     images, _ = test_set(saved[0], args)
-    columns = [pictures.stack([("test images", pictures.board(images[:24], 6))])]
+    columns = [boards.stack([("test images", boards.board(images[:24], 6))])]
     labels = torch.zeros(30, dtype=torch.long)  # neither stage follows them
     for each in vaes:
         vae = restore_vae(each).to(args.device)
@@ -137,14 +134,14 @@ def draw_kl(*saved: dict, args: argparse.Namespace) -> Image.Image:
         _, rec, kl = (part / len(images) for part in vae_loss(recon, images, mu, logvar))
         active = (kl_divergence(mu, logvar).mean(dim=0) > ACTIVE).sum()
         title = f"KL weight {each['args']['kl_weight']:g}: error {rec:.1f}, KL {kl:.1f}, {active} active"
-        parts = [(title, pictures.board(recon[:24], 6))]
+        parts = [(title, boards.board(recon[:24], 6))]
         for run in [each, *(run for run in latent_runs if is_space_of(each, run))]:
             name = "prior samples" if run is each else "latent diffusion"
             draw = restore(run, Sampling(), args.device)
             drawn = draw(labels, runtime.seeded_generator(args.seed, "explain"))
-            parts.append((name, pictures.board(drawn, 6)))
-        columns.append(pictures.stack(parts))
-    return pictures.stack([("", column) for column in columns], beside=True)
+            parts.append((name, boards.board(drawn, 6)))
+        columns.append(boards.stack(parts))
+    return boards.stack([("", column) for column in columns], beside=True)
 
 
 def draw_steps(saved: dict, args: argparse.Namespace) -> Image.Image:
@@ -157,7 +154,7 @@ def draw_steps(saved: dict, args: argparse.Namespace) -> Image.Image:
         restore(saved, sampling, args.device)(labels, runtime.seeded_generator(args.seed, "explain"))
         for sampling in samplings.values()
     ]
-    return pictures.board(torch.cat(drawn), len(labels), rows=list(samplings))
+    return boards.board(torch.cat(drawn), len(labels), rows=list(samplings))
 
 
 def draw_guidance(saved: dict, args: argparse.Namespace) -> Image.Image:
@@ -176,7 +173,7 @@ def draw_guidance(saved: dict, args: argparse.Namespace) -> Image.Image:
         rows.append(f"w = {scale:g}: {right:.1%} right")
         print(f"guidance scale {scale:g}: {right:.1%} of {n} digits are what was asked for", flush=True)
     columns = [str(label) for label in labels[: 2 * NUM_CLASSES].tolist()]
-    return pictures.board(torch.cat(drawn), len(columns), rows=rows, columns=columns)
+    return boards.board(torch.cat(drawn), len(columns), rows=rows, columns=columns)
 
 
 PICTURES: dict[str, tuple[Callable[..., Image.Image], tuple[str, ...]]] = {  # and whose checkpoint it takes
@@ -190,28 +187,32 @@ PICTURES: dict[str, tuple[Callable[..., Image.Image], tuple[str, ...]]] = {  # a
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the flags."""
-    parser = cli.Parser(__doc__)
+    parser = flags.Parser(__doc__)
     add = parser.add_argument
     add("picture", choices=tuple(PICTURES), help="what to draw")
     add(
         "checkpoints",
-        type=cli.path,
-        action=cli.Paths,
+        type=flags.paths,
         nargs="+",
         help="or the run's folder; kl takes two or more",
     )
-    add("--out", type=cli.png_path, help="the picture; result/explain/PICTURE.png when not given")
-    add("--n", type=cli.integer(20, 10000), help="of guidance: digits to judge per scale; 200 when not given")
-    add("--seed", type=cli.integer(0, 2**32 - 1), default=42, help="of all randomness")
-    add("--data-dir", type=cli.path, default=Path("data"), help="folder of the data set, or its parent")
+    add("--out", type=flags.png_path, help="the picture; result/explain/PICTURE.png when not given")
+    add(
+        "--n",
+        type=flags.integer(20, 10000),
+        help="of guidance: digits to judge per scale; 200 when not given",
+    )
+    add("--seed", type=flags.integer(0, 2**32 - 1), default=42, help="of all randomness")
+    add("--data-dir", type=flags.path, default=Path("data"), help="folder of the data set, or its parent")
     add(
         "--cache-dir",
-        type=cli.path,
+        type=flags.path,
         default=Path("result/evaluate"),
         help="of guidance: where the classifier is kept",
     )
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to draw")
     args = parser.parse_args(argv)
+    args.checkpoints = [path for named in args.checkpoints for path in named]
     if (len(args.checkpoints) > 1) != (args.picture == "kl"):
         wanted = "two or more checkpoints" if args.picture == "kl" else "one checkpoint"
         parser.error(f"argument checkpoints: {args.picture} takes {wanted}, got {len(args.checkpoints)}")
@@ -220,7 +221,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-@exits.exit_codes
+@exit_codes
 def main(argv: list[str] | None = None) -> None:
     """Draw, and say where the picture is."""
     args = parse_args(argv)
@@ -229,7 +230,7 @@ def main(argv: list[str] | None = None) -> None:
     draw, stages = PICTURES[args.picture]
     saved = [checkpoint.load(path, *stages) for path in args.checkpoints]
     prepare_file(args.out)
-    pictures.save(draw(*saved, args=args), args.out)
+    boards.save(draw(*saved, args=args), args.out)
     print(args.out)
 
 

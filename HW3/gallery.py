@@ -28,15 +28,12 @@ from urllib.parse import quote
 if not __package__:  # run as a file, as by an editor's button: the package is in the folder above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from HW3 import exits
+from HW3.support.process import RunError, UsageError, exit_codes
 
-if __name__ == "__main__":
-    exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
-
-from HW3 import cli
-from HW3.files import visible, write_whole
-from HW3.run_folder import earlier_runs
-from HW3.stages import STAGES, Stage
+from HW3.support import flags
+from HW3.support.files import visible, write_whole
+from HW3.support.run_folder import earlier_runs
+from HW3.support.stages import STAGES, Stage
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 MARK = '<meta name="generator" content="HW3.gallery">'
@@ -58,7 +55,7 @@ def command(stage: Stage, root: Path, needed: dict[str, Any] | None = None, data
         name = needed["name"] if needed else stage.needs
         needs_path = quoted(here / name / STAGES[stage.needs].latest)
     if needed:
-        dataset = needed.get("flags", {}).get("dataset", dataset)
+        dataset = needed["dataset"]
     text = stage.command(needs_path)
     if dataset != "mnist":
         text += f" --dataset {dataset}"
@@ -88,7 +85,7 @@ def read_run(folder: Path, root: Path, *, embed: bool) -> dict[str, Any] | None:
         embed: put the pictures themselves in, as data URLs, instead of links to them.
     """
     stage = next((each for each in STAGES.values() if (folder / each.latest).exists()), None)
-    if stage is None or not (folder / "metrics.csv").exists():
+    if stage is None:
         return None
     name = folder.relative_to(root).as_posix()
     run = {"name": name, "stage": stage.name, "title": title(stage), "aside": False}
@@ -98,19 +95,20 @@ def read_run(folder: Path, root: Path, *, embed: bool) -> dict[str, Any] | None:
         run["seconds"] = metrics[-1]["seconds"]
         file = folder / "flags.json"
         flags = dict(json.loads(file.read_text(encoding="utf-8-sig"))) if file.exists() else {}
-        json.dumps(flags, allow_nan=False)  # what isn't JSON would spoil the whole page
-        run |= {"flags": flags, "epochs": int(flags.get("epochs", 0))}
+        run |= {"dataset": str(flags.get("dataset", "mnist")), "epochs": int(flags.get("epochs", 0))}
+        run["flags"] = {flag: json.dumps(value, allow_nan=False) for flag, value in flags.items()}
         run["aside"] = moved_aside(folder, Path(flags.get("out_dir", folder)))
     except (OSError, ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        return run | {"problem": f"{file.name} is damaged: {reason}", "flags": {}, "seconds": 0}
+        return run | {"problem": f"{file.name} is damaged: {reason}", "dataset": "mnist", "seconds": 0}
     grids: dict[str, dict[int, str]] = {}
     for picture in visible(folder, "*.png"):
-        if named := re.fullmatch(r"(\w+)_epoch_(\d+)\.png", picture.name):
+        named = re.fullmatch(r"(\w+)_epoch_(\d+)\.png", picture.name)
+        if named and picture.is_file():
             grids.setdefault(named[1], {})[int(named[2])] = source(picture, root, embed=embed)
     sizes = {path.name: path.stat().st_size / 1e6 for path in visible(folder, "*.pt") if path.is_file()}
     checkpoints = [f"{name} ({megabytes:.1f} MB)" for name, megabytes in sizes.items()]
-    if stage.name == "clip":  # which draws no grids
+    if not stage.draws:
         run["board"] = f"python -m HW3.sample {quoted(from_here(folder / stage.latest))}"
     return run | {"grids": grids, "checkpoints": checkpoints}
 
@@ -170,14 +168,14 @@ def build(root: Path, *, embed: bool = False) -> Path:
     """
     page = root / "index.html"
     if page.exists() and MARK not in page.read_text(errors="replace"):
-        raise exits.UsageError(f"{page} is not a page of this gallery; it is left as it is")
+        raise UsageError(f"{page} is not a page of this gallery; it is left as it is")
     folders = [path for path in visible(root) if path.is_dir() and os.access(path, os.R_OK | os.X_OK)]
     # Those of a mount point are within it.
     folders += [run for folder in folders for run in earlier_runs(folder) if run.parent == folder]
     runs = [run for folder in folders if (run := read_run(folder, root, embed=embed))]
     if not runs:
-        raise exits.UsageError(f"no folder in {root} holds a run; make one, as with: python train_clip.py")
-    dataset = runs[0]["flags"].get("dataset", "mnist")
+        raise UsageError(f"no folder in {root} holds a run; make one, as with: python train_clip.py")
+    dataset = runs[0]["dataset"]
     parts: list[dict[str, Any]] = []
     latest: dict[str, dict] = {}  # the run of each stage that a later one builds on
     for stage in STAGES.values():
@@ -188,7 +186,7 @@ def build(root: Path, *, embed: bool = False) -> Path:
         needs = f"stage {STAGES[stage.needs].number}" if stage.needs else ""
         parts += found or [{"title": title(stage), "needs": needs, "command": recipe}]
     now = time.time()
-    patience = max(RELOADING, *(5 * run["seconds"] for run in runs))
+    patience = min(max(RELOADING, *(5 * run["seconds"] for run in runs)), 24 * 3600)
     data = {
         "folder": Path(os.path.abspath(root)).name,
         "written": now,
@@ -206,26 +204,26 @@ def refresh(folder: Path) -> None:
     """Refresh the page beside a run's folder; a page that can't be written stops no training."""
     try:
         build(Path(os.path.abspath(folder)).parent)  # of a link, where it is, not where it leads
-    except (exits.UsageError, exits.RunError, OSError) as error:
+    except (UsageError, RunError, OSError) as error:
         print(f"note: the gallery was not refreshed: {error}", file=sys.stderr)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the flags."""
-    parser = cli.Parser(__doc__)
+    parser = flags.Parser(__doc__)
     parser.add_argument(
-        "folder", type=cli.path, nargs="?", default=Path("result"), help="which holds the runs"
+        "folder", type=flags.path, nargs="?", default=Path("result"), help="which holds the runs"
     )
     parser.add_argument("--embed", action="store_true", help="put the pictures into the page")
     return parser.parse_args(argv)
 
 
-@exits.exit_codes
+@exit_codes
 def main(argv: list[str] | None = None) -> None:
     """Write the page, and say where."""
     args = parse_args(argv)
     if not args.folder.is_dir():
-        raise exits.UsageError(f"{args.folder} is not a folder; train first, as with: python train_clip.py")
+        raise UsageError(f"{args.folder} is not a folder; train first, as with: python train_clip.py")
     print(build(args.folder, embed=args.embed))
 
 

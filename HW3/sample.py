@@ -18,21 +18,19 @@ from typing import Any
 if not __package__:  # run as a file, as by an editor's button: the package is in the folder above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from HW3 import exits
-
-if __name__ == "__main__":
-    exits.guard_loading()  # torch takes seconds to load, and Ctrl-C shall be one line then, too
+from HW3.support.process import UsageError, exit_codes
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from HW3 import checkpoint, cli, pictures, runtime
 from HW3.clip import TinyCLIP, prompt_to_labels
-from HW3.data import NUM_CLASSES, everything, get_mnist_dataloaders
-from HW3.drawing import DRAWING_STAGES, choose_sampling, count_steps, restore
-from HW3.files import prepare_file
-from HW3.mnist_files import class_names
+from HW3.data import NUM_CLASSES, all_examples, get_mnist_dataloaders
+from HW3.support import boards, checkpoint, flags, runtime
+from HW3.support.data_files import class_names
+from HW3.support.files import prepare_file
+from HW3.support.grids import save_grid
+from HW3.support.restore import DRAWING_STAGES, choose_sampling, count_steps, restore
 
 NUM_FRAMES, NUM_STRIP = 40, 10  # steps that an animation and a strip show
 STRIP_IMAGES = 4
@@ -63,7 +61,7 @@ class Trace:
     def save_animation(self, images: Tensor, path: Path, columns: int) -> None:
         """Write a GIF in which noise becomes the images (B, 1, 32, 32)."""
         stages = [x_t for _, x_t, _ in self.frames] + [images]
-        pictures.save_animation([pictures.board(stage, columns).convert("L") for stage in stages], path)
+        boards.save_animation([boards.board(stage, columns).convert("L") for stage in stages], path)
 
     def save_strip(self, images: Tensor, path: Path) -> None:
         """Write a PNG of the first images with x_t and x0_pred, step by step."""
@@ -76,7 +74,7 @@ class Trace:
                 tiles += [frame[row][i] for frame in chosen] + [images[i].cpu()]
                 rows.append(kind)
         columns = [f"t = {t}" for t, _, _ in chosen] + ["drawn"]
-        pictures.save(pictures.board(torch.stack(tiles), len(columns), rows=rows, columns=columns), path)
+        boards.save(boards.board(torch.stack(tiles), len(columns), rows=rows, columns=columns), path)
 
 
 @torch.inference_mode()
@@ -85,12 +83,12 @@ def clip_board(
 ) -> tuple[Image.Image, str]:
     """Return a picture of test images with the labels nearest to them, of the mistakes, and of the confusion
     matrix; and the accuracy in words."""
-    model = TinyCLIP(**saved["model_config"])
+    model = checkpoint.rebuild(TinyCLIP, saved["model_config"])
     checkpoint.load_weights(model, saved["model_state"])
     model = model.to(device).eval()
     dataset = saved["args"]["dataset"]
     _, _, loader = get_mnist_dataloaders(args.data_dir, 500, dataset=dataset, device=device)
-    images, labels = everything(loader)
+    images, labels = all_examples(loader)
     predictions = torch.cat([model.predict(part) for part in images.split(500)])
     images, labels, predictions = images.cpu(), labels.cpu(), predictions.cpu()
     wrong = (predictions != labels).nonzero()[:, 0]
@@ -98,10 +96,10 @@ def clip_board(
     def labelled(indices: Tensor) -> Image.Image:
         pairs = zip(predictions[indices].tolist(), labels[indices].tolist(), strict=True)
         captions = [
-            (f"{seen}", pictures.INK) if seen == label else (f"{seen}, is {label}", pictures.WRONG)
+            (f"{seen}", boards.INK) if seen == label else (f"{seen}, is {label}", boards.WRONG)
             for seen, label in pairs
         ]
-        return pictures.board(images[indices], 10, captions=captions)
+        return boards.board(images[indices], 10, captions=captions)
 
     counts = torch.zeros(NUM_CLASSES, NUM_CLASSES, dtype=torch.long)
     counts.index_put_((labels, predictions), torch.tensor(1), accumulate=True)
@@ -112,22 +110,22 @@ def clip_board(
     if len(wrong):
         shown = wrong[:BOARD_MISTAKES]
         parts.append((f"Mistakes, {len(shown)} of {len(wrong)}", labelled(shown)))
-    matrix = pictures.confusion_matrix(counts, names)
+    matrix = boards.confusion_matrix(counts, names)
     title = f"Row: right class; column: nearest. {accuracy}"
-    columns = [pictures.stack(parts), pictures.stack([(title, matrix)])]
-    return pictures.stack([("", column) for column in columns], beside=True), accuracy
+    columns = [boards.stack(parts), boards.stack([(title, matrix)])]
+    return boards.stack([("", column) for column in columns], beside=True), accuracy
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the flags."""
-    parser = cli.Parser(__doc__)
+    parser = flags.Parser(__doc__)
     add = parser.add_argument
-    add("checkpoint", type=cli.path, action=cli.Paths, help="of any stage")
-    add("--out", type=cli.png_path, help="the picture; result/sample/STAGE.png when not given")
+    add("checkpoint", type=flags.path, help="of any stage")
+    add("--out", type=flags.png_path, help="the picture; result/sample/STAGE.png when not given")
     add("--prompt", help='what tiny SD shall draw: 31415, or "seven three nine"; repeated up to --n')
     add("--gif", action="store_true", help="also write the denoising as an animation")
     add("--strip", action="store_true", help="also write x_t and the prediction of x0 over the steps")
-    cli.add_drawing_flags(parser, n=None, least=1, most=MOST, precision="fp32")
+    flags.add_drawing_flags(parser, n=None, least=1, most=MOST, precision="fp32")
     return parser.parse_args(argv)
 
 
@@ -144,14 +142,14 @@ def choose_labels(saved: dict[str, Any], prompt: str | None, n: int | None) -> t
     try:
         wanted = prompt_to_labels(prompt, class_names(saved["args"]["dataset"]))
     except ValueError as error:
-        raise exits.UsageError(f"--{error}") from error
+        raise UsageError(f"--{error}") from error
     n = n or len(wanted)
     if n > MOST:
-        raise exits.UsageError(f"--prompt: at most {MOST} digits, got {n}")
+        raise UsageError(f"--prompt: at most {MOST} digits, got {n}")
     return torch.tensor(wanted).repeat(-(-n // len(wanted)))[:n], min(n, len(wanted), 16)
 
 
-@exits.exit_codes
+@exit_codes
 def main(argv: list[str] | None = None) -> None:
     """Draw, and say where the picture is."""
     args = parse_args(argv)
@@ -159,15 +157,15 @@ def main(argv: list[str] | None = None) -> None:
     saved = checkpoint.load(args.checkpoint, *DRAWING_STAGES, "clip")
     sampling, stage = choose_sampling(saved, args), saved["stage"]
     if args.prompt is not None and stage != "tiny_sd":
-        raise exits.UsageError(f"--prompt: only tiny SD can be told what to draw; this is {stage}")
+        raise UsageError(f"--prompt: only tiny SD can be told what to draw; this is {stage}")
     for name in ("gif", "strip"):
         if getattr(args, name) and stage in ("vae", "clip"):
-            raise exits.UsageError(f"--{name}: {stage} takes no steps that could be shown")
+            raise UsageError(f"--{name}: {stage} takes no steps that could be shown")
     out = args.out or Path(f"result/sample/{stage}.png")
     if stage == "clip":
         prepare_file(out)
         board, accuracy = clip_board(saved, args, device)
-        pictures.save(board, out)
+        boards.save(board, out)
         print(f"{accuracy}: {out}")
         return
 
@@ -179,7 +177,7 @@ def main(argv: list[str] | None = None) -> None:
     with runtime.autocast(device, args.precision):
         images = draw(labels, runtime.seeded_generator(args.seed, "sample"), trace)
     seconds = time.perf_counter() - start
-    runtime.save_grid(images, out, columns)
+    save_grid(images, out, columns)
     written = [out]
     if args.gif:
         written.append(out.with_suffix(".gif"))

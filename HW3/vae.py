@@ -15,8 +15,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from HW3.checkpoint import load_weights
+from HW3.data import make_loader
 
 WIDTHS = (32, 64, 128)  # channels at 16x16, 8x8 and 4x4 pixels
 
@@ -38,9 +39,9 @@ class ConvVAE(nn.Module):
         self.latent_dim = latent_dim
         first, second, third = WIDTHS
         self.encoder = nn.Sequential(
-            *halve(1, first),  # (B, 1, 32, 32) -> (B, 32, 16, 16)
-            *halve(first, second),  # -> (B, 64, 8, 8)
-            *halve(second, third),  # -> (B, 128, 4, 4)
+            *downsample(1, first),  # (B, 1, 32, 32) -> (B, 32, 16, 16)
+            *downsample(first, second),  # -> (B, 64, 8, 8)
+            *downsample(second, third),  # -> (B, 128, 4, 4)
             nn.Flatten(),
         )
         self.to_mu = nn.Linear(third * 4 * 4, latent_dim)
@@ -50,8 +51,8 @@ class ConvVAE(nn.Module):
             nn.Unflatten(1, (third, 4, 4)),
             nn.BatchNorm2d(third),
             nn.ReLU(),
-            *double(third, second),  # -> (B, 64, 8, 8)
-            *double(second, first),  # -> (B, 32, 16, 16)
+            *upsample(third, second),  # -> (B, 64, 8, 8)
+            *upsample(second, first),  # -> (B, 32, 16, 16)
             nn.ConvTranspose2d(first, 1, 4, stride=2, padding=1),  # -> (B, 1, 32, 32)
         )
 
@@ -98,17 +99,6 @@ class ConvVAE(nn.Module):
         return torch.where(flipped.view(-1, *[1] * (z.dim() - 1)), -z, z)
 
 
-def restore_vae(saved: dict[str, Any]) -> ConvVAE:
-    """Rebuild the VAE of a checkpoint, in evaluation, on the CPU.
-
-    Raises:
-        UsageError: if another version of the code wrote the weights, and they don't fit.
-    """
-    vae = ConvVAE(**saved["model_config"])
-    load_weights(vae, saved["model_state"])
-    return vae.eval()
-
-
 class LatentSpace(nn.Module):
     """The latents of a frozen VAE as data for diffusion: the means of q(z|x), centred and scaled.
 
@@ -128,16 +118,8 @@ class LatentSpace(nn.Module):
         self.register_buffer("mean", torch.zeros(vae.latent_dim))
         self.register_buffer("std", torch.ones(()))
 
-    @classmethod
-    def restore(cls, saved: dict[str, Any], *, canonicalize: bool = False) -> "LatentSpace":
-        """Rebuild the space from what `state` returned, or an unfitted one from a checkpoint of the VAE."""
-        space = cls(restore_vae(saved), canonicalize=canonicalize)
-        if "mean" in saved:
-            space.mean, space.std = saved["mean"], saved["std"]
-        return space
-
     def state(self) -> dict[str, Any]:
-        """Return what `restore` needs, for the checkpoint of a later stage."""
+        """Return what rebuilds the space, for the checkpoint of a later stage."""
         return {
             "model_config": {"latent_dim": self.vae.latent_dim},
             "model_state": self.vae.state_dict(),
@@ -159,6 +141,21 @@ class LatentSpace(nn.Module):
             self.std.copy_((z - self.mean).square().mean().sqrt())
         return ((z - self.mean) / self.std)[:, :, None, None]
 
+    def latent_loader(self, loader: DataLoader, *, fit: bool) -> DataLoader:
+        """Return a loader like one of images, of latents z (B, D, 1, 1) and labels (B,), encoded once.
+
+        Args:
+            loader: of images; its whole data set is encoded.
+            fit: see `encode`.
+        """
+        latents = self.encode(make_loader(loader.dataset, 1000), fit=fit)
+        return DataLoader(
+            TensorDataset(latents, loader.dataset.labels),
+            batch_size=None,
+            sampler=loader.sampler,
+            generator=torch.Generator(),
+        )
+
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Return the images (B, 1, 32, 32) in [0, 1] of latents z (B, D, 1, 1)."""
@@ -168,13 +165,13 @@ class LatentSpace(nn.Module):
         return self.vae.canonicalize_latent(z) if self.canonicalize else z
 
 
-def halve(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
+def downsample(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
     """Return the layers that halve the sides of a feature map."""
     conv = nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
     return conv, nn.BatchNorm2d(out_channels), nn.ReLU()
 
 
-def double(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
+def upsample(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
     """Return the layers that double the sides of a feature map."""
     conv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
     return conv, nn.BatchNorm2d(out_channels), nn.ReLU()

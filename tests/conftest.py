@@ -12,11 +12,12 @@ import pytest
 # threads mostly wait for one another, and where other work takes the cores, for minutes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from HW3.support.stages import STAGES  # noqa: E402
+
 pytest_plugins = ["tests.grading.plugin"]  # loaded here, so that its options are always known
 
 ROOT = Path(__file__).parents[1]
-STAGES = ("vae", "diffusion", "latent_diffusion", "clip", "tiny_sd")
-CHECKPOINTS = {stage: f"{stage}_latest.pt" for stage in STAGES} | {"vae": "convae_latest.pt"}
+EMPTY = {"stage": "vae", "epoch": 1, "model_config": {}, "model_state": {}, "args": {}}  # a checkpoint
 TINY = {
     "vae": [],
     "diffusion": ["--timesteps=6", "--ddim-steps=3", "--base-channels=8", "--channel-mults=1,2"],
@@ -28,12 +29,10 @@ TINY = {
 
 def flags(stage: str, folder: Path) -> list[str]:
     """Return the flags that run a stage tiny, in folder/STAGE, on the earlier stages in folder."""
-    earlier = {
-        "latent_diffusion": [f"--vae-ckpt={folder}/vae/convae_latest.pt"],
-        "tiny_sd": [f"--clip-ckpt={folder}/clip/clip_latest.pt"],
-    }
+    this = STAGES[stage]
+    earlier = [f"{this.needs_flag}={folder / this.needs / STAGES[this.needs].latest}"] if this.needs else []
     common = ["--dataset=synthetic", "--device=cpu", "--limit-batches=2", "--batch-size=16", "--epochs=2"]
-    return [*common, f"--out-dir={folder / stage}", *TINY[stage], *earlier.get(stage, [])]
+    return [*common, f"--out-dir={folder / stage}", *TINY[stage], *earlier]
 
 
 def train(stage: str, folder: Path, *more: str) -> int:
@@ -56,4 +55,4 @@ def trained(tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("trained")
     for stage in STAGES:
         assert train(stage, folder) == 0
-    return SimpleNamespace(folder=folder, checkpoint=lambda stage: folder / stage / CHECKPOINTS[stage])
+    return SimpleNamespace(folder=folder, checkpoint=lambda stage: folder / stage / STAGES[stage].latest)

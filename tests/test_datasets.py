@@ -11,12 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import SimpleNamespace
 
+from HW3.support.process import UsageError
+
 import pytest
 import torch
 from torchvision.datasets import KMNIST, MNIST, FashionMNIST
 
-from HW3 import data, mnist_files, synthetic
-from HW3.exits import UsageError
+from HW3 import data
+from HW3.support import data_files, synthetic
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def offline(monkeypatch):
 
 def idx(name: str) -> bytes:
     """Return a right file of a data set of that name: images whose pixels are their number, labels 0 to 9."""
-    header = mnist_files.FILE_HEADERS[name]
+    header = data_files.FILE_HEADERS[name]
     items = (torch.arange(header[1]) % 10).to(torch.uint8)
     if len(header) == 4:
         items = items[:, None].expand(-1, 784)
@@ -37,7 +39,7 @@ def idx(name: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def files() -> dict[str, bytes]:
-    return {name: idx(name) for name in mnist_files.FILE_HEADERS}
+    return {name: idx(name) for name in data_files.FILE_HEADERS}
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def folder(tmp_path, files):
 
 
 def load(folder, dataset="fashion_mnist", **options):
-    return mnist_files.load_images(folder, dataset, **{"train": True, "download": True, **options})
+    return data_files.load_images(folder, dataset, **{"train": True, "download": True, **options})
 
 
 def test_folder_and_its_parent_are_the_same_place(folder, offline):
@@ -63,14 +65,12 @@ def test_folder_and_its_parent_are_the_same_place(folder, offline):
     (folder / "FashionMNIST").rename(elsewhere)
     (folder / "FashionMNIST").symlink_to(elsewhere)
     assert torch.equal(load(folder / "FashionMNIST")[1], labels)
-    assert (
-        mnist_files.raw_folder("data/MNIST", "kmnist") == mnist_files.raw_folder("data", "kmnist").absolute()
-    )
+    assert data_files.raw_folder("data/MNIST", "kmnist") == data_files.raw_folder("data", "kmnist").absolute()
 
 
 def test_folder_of_the_files_themselves_is_taken(folder, offline):
     assert len(load(folder / "FashionMNIST/raw")[1]) == 60000
-    assert mnist_files.raw_folder("data/MNIST/raw", "kmnist") == mnist_files.raw_folder("data", "kmnist")
+    assert data_files.raw_folder("data/MNIST/raw", "kmnist") == data_files.raw_folder("data", "kmnist")
     (folder / "FashionMNIST/raw").rename(folder / "mine")
     assert len(load(folder / "mine")[1]) == 60000
 
@@ -79,7 +79,7 @@ def test_folder_of_the_files_themselves_is_taken(folder, offline):
 def mnist_of_the_tests(files, monkeypatch):
     """Let MNIST's checksums be those of the files that these tests make."""
     checksums = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
-    monkeypatch.setattr(mnist_files, "MNIST_MD5", checksums)
+    monkeypatch.setattr(data_files, "MNIST_MD5", checksums)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_home_of_nobody_is_named(offline):
 
 def test_whole_files_in_a_read_only_folder_are_enough(folder, monkeypatch):
     raw = folder / "FashionMNIST" / "raw"
-    monkeypatch.setattr(mnist_files, "fetch", None)  # root may write anywhere, so nothing may even try
+    monkeypatch.setattr(data_files, "fetch", None)  # root may write anywhere, so nothing may even try
     before = sorted(raw.iterdir())
     raw.chmod(0o555)
     load(folder)
@@ -212,7 +212,7 @@ def test_unfit_archive_is_named(folder, files, offline, damage, said):
 def test_host_that_never_answers_is_given_up(tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{silent.getsockname()[1]}/"])
-        monkeypatch.setattr(mnist_files, "FETCH_TIMEOUT", 0.2)
+        monkeypatch.setattr(data_files, "FETCH_TIMEOUT", 0.2)
         start = time.monotonic()
         with pytest.raises(UsageError, match="timed out"):
             load(tmp_path, "mnist")

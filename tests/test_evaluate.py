@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from HW3 import checkpoint, evaluate, synthetic
-from HW3.vae import restore_vae
+from HW3 import evaluate
+from HW3.support import checkpoint, synthetic
+from HW3.support.restore import DRAWING_STAGES, restore_vae
 
 
 def test_frechet_distance_of_known_gaussians():
@@ -56,7 +57,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("stage", ["vae", "diffusion", "latent_diffusion", "tiny_sd"])
+@pytest.mark.parametrize("stage", DRAWING_STAGES)
 def test_every_stage_is_drawn_and_judged(trained, cache, capsys, monkeypatch, stage):
     monkeypatch.setattr(evaluate, "CLASSIFIER_EPOCHS", 1)
     flags = ["--n=100", f"--cache-dir={cache}"] + ["--steps=3"] * (stage != "vae")

@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from HW3 import checkpoint, evaluate, explain
-from HW3.data import everything, get_mnist_dataloaders
-from HW3.vae import restore_vae
+from HW3 import evaluate, explain
+from HW3.data import all_examples, get_mnist_dataloaders
+from HW3.support import checkpoint
+from HW3.support.restore import restore_vae
 
 
 def run(*flags: object) -> int:
@@ -67,7 +68,7 @@ def test_walk_goes_from_digit_to_digit(trained, tmp_path):
     walk = tiles(tmp_path / "x.png", 10)
     vae = restore_vae(checkpoint.load(trained.checkpoint("vae"), "vae"))
     _, _, loader = get_mnist_dataloaders("", dataset="synthetic")
-    images, labels = everything(loader)
+    images, labels = all_examples(loader)
     for label in (0, 5):
         recon = vae.decode(vae.encode(images[labels == label][:1])[0])
         assert np.allclose(walk[label, 0], 255 * recon[0, 0].detach().numpy(), atol=1)

@@ -16,16 +16,17 @@ import time
 import zipfile
 from pathlib import Path
 
+from HW3.support.process import RunError, UsageError
+
 import pytest
 import torch
 
 import train_diffusion
 import train_vae
-from HW3 import checkpoint, run_folder
 from HW3.diffusion import GaussianDiffusion
 from HW3.ema import EMA
-from HW3.exits import RunError, UsageError
-from tests.conftest import ROOT, STAGES, command, train
+from HW3.support import checkpoint, run_folder
+from tests.conftest import EMPTY, ROOT, STAGES, command, train
 
 
 def one_line(capsys) -> str:
@@ -48,14 +49,14 @@ def hidden_files(folder: Path) -> list[str]:
 
 def test_full_disk_leaves_the_former_file(tmp_path, monkeypatch):
     path = tmp_path / "x.pt"
-    checkpoint.save(path, {"stage": "vae", "epoch": 1})
+    checkpoint.save(path, EMPTY)
 
     def fail(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(RunError, match=r"x\.pt can't be written: No space left on device"):
-        checkpoint.save(path, {"stage": "vae", "epoch": 2})
+        checkpoint.save(path, EMPTY | {"epoch": 2})
     assert is_whole(path, 1) and [file.name for file in tmp_path.iterdir()] == ["x.pt"]
 
 
@@ -135,6 +136,13 @@ def with_nan(path: Path) -> None:
     torch.save(saved, path)
 
 
+def without(name: str, instead: object = None):
+    def damage(path: Path) -> None:
+        torch.save(torch.load(path, weights_only=True) | {name: instead}, path)
+
+    return damage
+
+
 DAMAGES = {
     "cut at 10 %": (cut(0.1), "is not a whole checkpoint"),
     "cut at 50 %": (cut(0.5), "is not a whole checkpoint"),
@@ -159,6 +167,10 @@ DAMAGES = {
     ),
     "another stage": (lambda path: torch.save({"stage": "clip"}, path), "is a checkpoint of the stage clip"),
     "a list": (lambda path: torch.save([1], path), "is not a checkpoint of this homework"),
+    "no config": (without("model_config"), "is not a whole checkpoint (no model_config)"),
+    "config is text": (without("model_config", "x"), "is not a whole checkpoint (no model_config)"),
+    "no weights": (without("model_state", {}), "the weights in the checkpoint do not fit ConvVAE"),
+    "other config": (without("model_config", {"width": 3}), "the checkpoint does not fit ConvVAE"),
 }
 
 
@@ -170,13 +182,22 @@ def test_damaged_checkpoint_is_wrong_use(trained, tmp_path, capsys, damage):
     make(path)
     assert train("latent_diffusion", tmp_path, f"--vae-ckpt={path}") == 2
     line = one_line(capsys)
-    assert f"{path} {said}" in line and "python train_vae.py" in line
+    assert said in line and (f"{path} {said}" in line or "train it again" in line)
+    assert "python train_vae.py" in line or "train it again" in line
     assert not (tmp_path / "latent_diffusion").exists() and not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("name", ["raw_state", "ema_updates", "optimizer_state", "metrics", "model_state"])
+def test_resuming_from_odd_content_is_wrong_use(trained, tmp_path, capsys, name):
+    shutil.copytree(trained.folder / "vae", tmp_path / "vae")
+    without(name, {} if name == "model_state" else None)(tmp_path / "vae/convae_latest.pt")
+    assert train("vae", tmp_path, "--epochs=3", "--resume") == 2
+    assert "train it again" in (said := one_line(capsys)) or "start it again" in said
 
 
 def test_every_flipped_bit_is_noticed_or_harmless(tmp_path):
     path = tmp_path / "x.pt"
-    state = {"stage": "vae", "epoch": 1, "model_state": {"w": torch.arange(35.0)}, "args": {"lr": 0.5}}
+    state = EMPTY | {"model_state": {"w": torch.arange(35.0)}, "args": {"lr": 0.5}}
     checkpoint.save(path, state)
     whole = path.read_bytes()
     assert zipfile.is_zipfile(path)
@@ -200,7 +221,7 @@ def test_checkpoint_of_a_gpu_is_read_onto_the_cpu(tmp_path, monkeypatch):
     monkeypatch.setattr(
         torch.serialization, "location_tag", lambda storage: "cuda:0"
     )  # as a GPU's tensor says
-    torch.save({"stage": "vae", "w": torch.ones(3)}, path)
+    torch.save(EMPTY | {"w": torch.ones(3)}, path)
     if not torch.cuda.is_available():
         with pytest.raises(RuntimeError, match="CUDA"):
             torch.load(path, weights_only=True)

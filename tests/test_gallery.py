@@ -10,15 +10,18 @@ import time
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+from HW3.support.process import RunError
+
 import pytest
 
-from HW3 import gallery, run_folder
-from HW3.exits import RunError
-from HW3.stages import STAGES
+from HW3 import gallery
+from HW3.support import run_folder
+from HW3.support.stages import STAGES
 from tests.conftest import train
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SEEN = "return {panels: $$('.panel').length, text: $('main').textContent};"
 PICTURE = (ROOT / "imgs/vae_sample.png").read_bytes()
 
 
@@ -57,7 +60,7 @@ def test_scripts_refresh_the_page_after_every_epoch(trained):
     for part in data["parts"]:
         assert [row["epoch"] for row in part["metrics"]] == [1, 2] and part["epochs"] == 2
         assert all(set(files) == {"1", "2"} for files in part["grids"].values())
-        assert any(part["checkpoints"]) and part["flags"]["dataset"] == "synthetic"
+        assert any(part["checkpoints"]) and part["dataset"] == "synthetic"
 
 
 def test_page_names_what_is_there_and_what_is_missing(result, tmp_path):
@@ -85,7 +88,7 @@ def test_commands_of_another_folder_train_there(tmp_path, monkeypatch):
     vae = "python train_vae.py --epochs 40 --kl-weight 0.5"
     for root in (tmp_path / "my runs", Path("my runs")):
         assert gallery.command(STAGES["vae"], root) == f"{vae} --out_dir 'my runs/vae'"
-        needed = {"name": "vae_2", "flags": {"dataset": "synthetic"}}
+        needed = {"name": "vae_2", "dataset": "synthetic"}
         latent = gallery.command(STAGES["latent_diffusion"], root, needed)
         assert latent.endswith("--dataset synthetic --out_dir 'my runs/latent_diffusion'")
         assert "--vae_ckpt 'my runs/vae_2/convae_latest.pt'" in latent
@@ -161,6 +164,7 @@ def test_embedded_page_stands_alone(result, tmp_path):
         ("metrics.csv", "epoch,loss,seconds\n0.5,2,3\n"),
         ("metrics.csv", "epoch,loss,seconds\n1,\0,3\n"),
         ("metrics.csv", "\ud8ff"),
+        ("metrics.csv", None),
         ("flags.json", "{"),
         ("flags.json", "[1]"),
         ("flags.json", '{"epochs": null}'),
@@ -170,7 +174,9 @@ def test_embedded_page_stands_alone(result, tmp_path):
     ],
 )
 def test_damaged_run_is_named_and_spares_the_others(result, name, content):
-    (result / "vae" / name).write_bytes(content.encode(errors="surrogatepass"))
+    (result / "vae" / name).unlink()
+    if content is not None:
+        (result / "vae" / name).write_bytes(content.encode(errors="surrogatepass"))
     vae, *_, clip, _ = data_of(gallery.build(result))["parts"]
     assert vae["problem"].startswith(f"{name} is damaged: ") and clip["metrics"]
 
@@ -182,6 +188,30 @@ def test_damaged_run_is_shown_beside_the_others(result):
         result / "index.html", "return {text: $('main').textContent, charts: $$('.chart').length};"
     )
     assert "row 2, column loss: 'nan' is not a finite number" in seen["text"] and seen["charts"] == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("flags.json", '{"epochs": 3, "x":' + "[" * 900 + "]" * 900 + "}"),
+        ("metrics.csv", "epoch,loss,seconds\n1,2,1e308\n"),
+        ("metrics.csv", "epoch,constructor,toString,seconds\n1,2,3,4\n"),
+    ],
+)
+def test_odd_run_is_shown_and_spares_the_others(result, file, content):
+    (result / "vae" / file).write_text(content)
+    gallery.build(result)
+    seen = in_browser(
+        result / "index.html", "return {panels: $$('.panel').length, text: $('main').textContent};"
+    )
+    assert seen["panels"] == 5 and "can't be shown" not in seen["text"]
+
+
+def test_picture_that_is_none_is_left_out(result):
+    (result / "vae/samples_epoch_004.png").symlink_to("nowhere")
+    (result / "vae/samples_epoch_005.png").mkdir()
+    page = gallery.build(result, embed=True)
+    assert list(data_of(page)["parts"][0]["grids"]["samples"]) == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize(

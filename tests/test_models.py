@@ -2,15 +2,18 @@
 
 import math
 
+from HW3.support.process import RunError, UsageError
+
 import pytest
 import torch
 from torch import nn
 
-from HW3 import optim, runtime
+from HW3 import optim
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
-from HW3.exits import RunError, UsageError
 from HW3.optim import Muon, orthogonalize, width_scaled
+from HW3.support import runtime
+from HW3.support.restore import restore_space
 from HW3.Unet import UNet
 from HW3.vae import ConvVAE, LatentSpace
 from tests.benchmarks.trials import CANDIDATES
@@ -89,7 +92,7 @@ def test_latents_are_centred_and_scaled_by_one_number_and_back():
     torch.testing.assert_close(z.square().mean(), torch.ones(()))
     mu, _ = space.vae.encode(x)
     torch.testing.assert_close(space.decode(z), space.vae.decode(mu))
-    again = LatentSpace.restore(space.state())
+    again = restore_space(space.state())
     torch.testing.assert_close(again.encode([(x[:9], None)], fit=False), z[:9])
     torch.testing.assert_close(again.decode(z), space.decode(z))
 
@@ -130,7 +133,7 @@ def test_seeds_are_well_mixed():
 
 
 def test_losses_are_means_over_images(tmp_path):
-    losses = runtime.Losses(3, tmp_path / "x.pt", "loss", "rec")
+    losses = runtime.Losses(3, 5, tmp_path / "x.pt", "loss", "rec")
     losses.add(3, torch.tensor(1.0), torch.tensor(10.0))
     losses.add(1, torch.tensor(5.0), torch.tensor(30.0))
     assert losses.means() == {"loss": 2.0, "rec": 15.0}

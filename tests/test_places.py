@@ -7,17 +7,21 @@ import errno
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+from HW3.support.process import RunError, UsageError
 
 import numpy as np
 import pytest
 import torch
 
-from HW3 import checkpoint, evaluate, exits, explain, files, gallery, run_folder, sample
-from HW3.exits import RunError, UsageError
-from tests.conftest import ROOT, STAGES, command, train
+import train_vae
+from HW3 import evaluate, explain, gallery, sample
+from HW3.support import checkpoint, files, process, run_folder
+from tests.conftest import EMPTY, ROOT, STAGES, command, train
 from tests.test_gallery import data_of
 
 ONE_EPOCH = "--epochs=1"
@@ -208,6 +212,50 @@ def test_page_is_beside_the_path_that_was_given(tmp_path, monkeypatch):
     assert names(tmp_path / "scratch") == ["vae_run"]
 
 
+@pytest.mark.parametrize("nth", range(1, 6))
+def test_interrupt_while_a_run_moves_aside_leaves_it_whole(tmp_path, capsys, monkeypatch, nth):
+    assert train("vae", tmp_path, ONE_EPOCH) == 0
+    before, calls, rename = names(tmp_path / "vae"), iter(range(1, 100)), os.rename
+
+    def interrupted(*args):
+        rename(*args)
+        if next(calls) == nth:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert train("vae", tmp_path, ONE_EPOCH) == 130
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert names(tmp_path / "vae") == before and not (tmp_path / "vae.1").exists()
+
+
+def test_numbered_name_that_is_taken_is_passed_over(tmp_path):
+    (tmp_path / "vae.1").symlink_to("nowhere")
+    for _ in range(2):
+        assert train("vae", tmp_path, ONE_EPOCH) == 0
+    assert (tmp_path / "vae.2/convae_latest.pt").exists()
+
+
+@pytest.mark.parametrize("left", ["target", "former", "both"])
+def test_renaming_in_two_steps_that_was_interrupted_is_mended(tmp_path, left):
+    path = tmp_path / "convae_latest.pt"
+    former = tmp_path / ".convae_latest.pt.former"
+    for file in (path, former):
+        checkpoint.save(file, EMPTY)
+    (former if left == "target" else path).unlink() if left != "both" else None
+    assert checkpoint.load(tmp_path, "vae")["epoch"] == 1
+    assert names(tmp_path) == ["convae_latest.pt"]
+
+
+def test_folder_is_free_when_main_has_ended(tmp_path):
+    """In a notebook the process goes on, and another one may resume the run."""
+    assert train("vae", tmp_path, ONE_EPOCH) == 0
+    done = subprocess.run(command("vae", tmp_path, "--resume"), cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # Files that another program holds, as on Windows
 
 
@@ -265,6 +313,12 @@ def test_wildcards_that_the_shell_left_are_expanded(trained, tmp_path, monkeypat
         with pytest.raises(SystemExit):
             parse(argv)
         assert said in capsys.readouterr().err
+
+
+def test_wildcard_in_a_flag_names_one_path(trained, tmp_path):
+    assert (
+        train("latent_diffusion", tmp_path, ONE_EPOCH, f"--vae-ckpt={trained.folder}/v?e/convae_l*.pt") == 0
+    )
 
 
 def test_name_with_a_bracket_is_no_wildcard(trained, tmp_path):
@@ -333,9 +387,9 @@ def test_number_of_another_type_in_a_metric_is_converted(tmp_path, monkeypatch, 
 )
 def test_what_could_not_be_read_again_is_not_saved(tmp_path, value, kind):
     path = tmp_path / "x.pt"
-    checkpoint.save(path, {"stage": "vae", "epoch": 1})
+    checkpoint.save(path, EMPTY)
     with pytest.raises(RunError, match=rf"args\.x is a {kind}"):
-        checkpoint.save(path, {"stage": "vae", "epoch": 2, "args": {"x": value}})
+        checkpoint.save(path, EMPTY | {"args": {"x": value}})
     assert checkpoint.load(path, "vae")["epoch"] == 1
 
 
@@ -391,14 +445,19 @@ def test_main_of_an_imported_script_reads_no_command_line(monkeypatch):
     """In a notebook it is that of the kernel."""
     monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "kernel.json"])
     seen = []
-    exits.exit_codes(lambda argv: seen.append(argv))()
-    exits.exit_codes(lambda argv: seen.append(argv))(["--epochs", "3"])
+    process.exit_codes(lambda argv: seen.append(argv))()
+    process.exit_codes(lambda argv: seen.append(argv))(["--epochs", "3"])
     assert seen == [[], ["--epochs", "3"]]
 
 
 def test_wrong_flag_ends_no_session(capsys):
     assert gallery.main(["--no-such-flag"]) == 2 and gallery.main(["--help"]) == 0
     assert capsys.readouterr().err.startswith("python -m HW3.gallery: ")
+
+
+def test_arguments_of_main_may_be_numbers_and_paths(tmp_path):
+    words = [int(word) if word.isdecimal() else word for word in ("--epochs", "1", "--limit-batches", "1")]
+    assert train_vae.main(["--dataset=synthetic", "--out-dir", tmp_path / "vae", *words]) == 0
 
 
 @pytest.mark.parametrize("method", sorted(set(multiprocessing.get_all_start_methods()) - {"fork"}))

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from HW3 import checkpoint, run_folder
-from tests.conftest import CHECKPOINTS, STAGES, command, train
+from HW3.support import checkpoint, run_folder
+from tests.conftest import STAGES, command, train
 
 
 def assert_same_run(folder: Path, other: Path, stage: str) -> None:
@@ -76,7 +76,7 @@ def test_killed_at_any_moment_and_resumed_until_done_equals_an_uninterrupted_run
     flags = ["--epochs=12", "--limit-batches=4"]
     subprocess.run(command(stage, straight, *flags), check=True, stdout=subprocess.DEVNULL, timeout=120)
     dice, kills = random.Random(stage), 0
-    latest = killed / stage / CHECKPOINTS[stage]
+    latest = killed / stage / STAGES[stage].latest
     while True:
         resume = ["--resume"] if latest.exists() else []
         run = subprocess.Popen(command(stage, killed, *flags, *resume), stdout=subprocess.PIPE, text=True)
@@ -123,7 +123,7 @@ def test_resuming_asks_for_no_earlier_stage(trained, tmp_path, stage, flag):
     shutil.copytree(trained.folder / stage, tmp_path / stage)
     assert train(stage, tmp_path, "--resume", "--epochs=3", f"{flag}=not/here/any/more.pt") == 0
     former, resumed = (
-        torch.load(folder / stage / CHECKPOINTS[stage], weights_only=True)["args"]
+        torch.load(folder / stage / STAGES[stage].latest, weights_only=True)["args"]
         for folder in (trained.folder, tmp_path)
     )
     name = flag[2:].replace("-", "_")
@@ -134,7 +134,7 @@ def test_run_on_pixels_goes_on_in_no_latent_space(trained, tmp_path, capsys):
     flags = [f"--clip-ckpt={trained.checkpoint('clip')}", "--base-channels=16", "--channel-mults=1,2,3,4"]
     assert train("tiny_sd", tmp_path, *flags, "--epochs=1") == 0
     assert train("tiny_sd", tmp_path, *flags, "--resume", "--vae-ckpt=x.pt") == 2
-    assert "draws pixels" in capsys.readouterr().err
+    assert "--vae-ckpt x.pt (was no --vae-ckpt)" in capsys.readouterr().err
 
 
 def test_nothing_to_resume_is_wrong_use(tmp_path, capsys):
@@ -200,7 +200,7 @@ def test_running_again_moves_the_earlier_run_aside(tmp_path, capsys):
 def test_weights_do_not_depend_on_workers_or_pictures(trained, tmp_path, stage, flag):
     assert train(stage, tmp_path, flag) == 0
     saved, expected = (
-        checkpoint.load(p / stage / CHECKPOINTS[stage], stage) for p in (tmp_path, trained.folder)
+        checkpoint.load(p / stage / STAGES[stage].latest, stage) for p in (tmp_path, trained.folder)
     )
     for key in ("raw_state", "model_state", "optimizer_state"):
         assert_equal(saved[key], expected[key], key)
@@ -244,7 +244,7 @@ def read_all(controller: int):
 SAVER = """
 import os, sys, torch
 from pathlib import Path
-from HW3 import checkpoint
+from HW3.support import checkpoint
 folder = Path(sys.argv[1])
 weights = torch.zeros(20000)
 for line in sys.stdin:  # one child per line, which saves until it is killed
@@ -252,7 +252,7 @@ for line in sys.stdin:  # one child per line, which saves until it is killed
         epoch = 0
         while True:
             epoch += 1
-            state = {"stage": "vae", "epoch": epoch, "model_state": {"w": weights + epoch}}
+            state = EMPTY | {"epoch": epoch, "model_state": {"w": weights + epoch}}
             for name in ("convae_best.pt", "convae_latest.pt"):
                 checkpoint.save(folder / name, state)
     print(child, flush=True)

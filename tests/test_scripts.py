@@ -16,11 +16,12 @@ from PIL import Image
 
 import train_diffusion
 import train_vae
-from HW3 import data, synthetic
+from HW3 import data
 from HW3.diffusion import DiffusionConfig
+from HW3.support import synthetic
 from HW3.Unet import UNet
 from HW3.vae import ConvVAE
-from tests.conftest import CHECKPOINTS, STAGES, train
+from tests.conftest import STAGES, train
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = ("001", "002")
@@ -202,13 +203,13 @@ def test_best_is_the_epoch_with_the_least_loss(tmp_path, monkeypatch):
 )
 def test_other_flags_train(tmp_path, stage, flags):
     assert train(stage, tmp_path, *flags) == 0
-    assert (tmp_path / stage / CHECKPOINTS[stage]).exists()
+    assert (tmp_path / stage / STAGES[stage].latest).exists()
 
 
 def test_commands_of_the_readmes_are_understood():
-    """Every command of the two READMEs parses, in code blocks and in running text; so its flags exist."""
-    readmes = (ROOT / name for name in ("README.md", "tests/benchmarks/README.md"))
-    text = "\n".join(readme.read_text().replace("\\\n", " ") for readme in readmes)
+    """Every command of the READMEs parses, in code blocks and in running text; so its flags exist."""
+    readmes = (ROOT / name for name in ("README.md", "HW3/README.md", "tests/benchmarks/README.md"))
+    text = "\n".join(readme.read_text(encoding="utf-8").replace("\\\n", " ") for readme in readmes)
     text = re.sub(
         r"(?<!`)`([^`]+)`(?!`)", lambda code: code[0].replace("\n", " "), text
     )  # running text is wrapped

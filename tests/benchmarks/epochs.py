@@ -23,13 +23,14 @@ from pathlib import Path
 import torch
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from HW3 import checkpoint, runtime
 from HW3.diffusion import DiffusionConfig
 from HW3.ema import EMA
 from HW3.optim import Muon
+from HW3.support import grids, runtime
+from HW3.support.run import Run
+from HW3.support.stages import STAGES
 from tests.benchmarks.usual import UsualUNet
 
-EPOCHS = {"vae": 40, "diffusion": 20, "latent_diffusion": 40, "clip": 10, "tiny_sd": 40}  # the defaults
 OPTIMIZERS = {"diffusion": Muon, "clip": torch.optim.AdamW, "tiny_sd": Muon}  # Adam where not named
 PARTS = ("data", "forward", "backward", "optimizer", "EMA", "evaluation", "drawing", "saving")
 
@@ -93,16 +94,17 @@ def run_stage(stage: str, started: float, report: Path, flags: list[str]) -> Non
     ):
         if hasattr(script, name):
             watch.time(part, script, name)
-    watch.time("saving", runtime, "save_grid")
-    watch.time("saving", checkpoint, "save")
-    report_epoch = runtime.report_epoch
+    for module in (script, grids):
+        if hasattr(module, "save_grid"):
+            watch.time("saving", module, "save_grid")
+    watch.time("saving", Run, "finish_epoch")
+    finish_epoch = Run.finish_epoch
 
-    def lap(*args) -> None:
-        report_epoch(*args)
+    def lap(*args, **options) -> None:
+        finish_epoch(*args, **options)
         laps.append(watch.lap())
 
-    runtime.report_epoch = lap
-    watch.time("saving", runtime, "report_epoch")
+    Run.finish_epoch = lap
     code = script.main(flags)
     if code:
         sys.exit(code)
@@ -158,13 +160,12 @@ def main(argv=None) -> None:
         shared.append(f"--device={args.device}")
         if args.limit_batches:
             shared.append(f"--limit-batches={args.limit_batches}")
-        earlier = {
-            "latent_diffusion": [f"--vae-ckpt={folder / 'vae/convae_latest.pt'}"],
-            "tiny_sd": [f"--clip-ckpt={folder / 'clip/clip_latest.pt'}"],
-        }
-        for stage, epochs in EPOCHS.items():
+        for stage, this in STAGES.items():
+            epochs = importlib.import_module(f"train_{stage}").parse_args([]).epochs  # the default
             report = folder / f"{stage}.json"
-            flags = [*shared, *earlier.get(stage, []), f"--out-dir={folder / stage}"]
+            flags = [*shared, f"--out-dir={folder / stage}"]
+            if this.needs:
+                flags.append(f"{this.needs_flag}={folder / this.needs / STAGES[this.needs].latest}")
             in_a_process(f"run_stage({stage!r}, {time.time()}, Path({str(report)!r}), {flags})")
             result = json.loads(report.read_text())
             wall, cpu = ([result["parts"].get(part, (0, 0))[kind] for part in PARTS] for kind in range(2))

@@ -20,7 +20,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import train_tiny_sd
-from HW3 import cli, runtime, synthetic
 from HW3.clip import TinyCLIP, clip_loss
 from HW3.data import get_mnist_dataloaders, to_signed
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
@@ -28,6 +27,7 @@ from HW3.ema import EMA
 from HW3.guidance import GuidedModel
 from HW3.mlp import EpsMLP
 from HW3.optim import Muon, width_scaled
+from HW3.support import flags, runtime, synthetic
 from HW3.Unet import UNet
 from HW3.vae import ConvVAE, vae_loss
 from tests.benchmarks.epochs import largest_memory
@@ -157,7 +157,7 @@ def main(argv=None) -> None:
 
     print("\nA training step of 128 images")
     ours, usual = UNet().to(device), UsualUNet().to(device)
-    tiny_sd = UNet(cond_dim=128, **cli.unet_config(train_tiny_sd.parse_args([]))).to(device)
+    tiny_sd = UNet(cond_dim=128, **flags.unet_config(train_tiny_sd.parse_args([]))).to(device)
     vae, clip, mlp = ConvVAE().to(device), TinyCLIP().to(device), EpsMLP(100).to(device)
     steps = {
         "diffusion, usual, fp32": training_step(

@@ -23,12 +23,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from HW3 import cli, evaluate, runtime
-from HW3.data import everything, get_mnist_dataloaders, to_signed, to_unit
+from HW3 import evaluate
+from HW3.data import all_examples, get_mnist_dataloaders, to_signed, to_unit
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
-from HW3.files import prepare_file
 from HW3.optim import Muon, width_scaled
+from HW3.support import flags, runtime
+from HW3.support.files import prepare_file
+from HW3.support.grids import save_grid
 from tests.benchmarks.trial_unet import TrialUNet
 from tests.benchmarks.usual import UsualUNet
 
@@ -151,11 +153,11 @@ def parse_args(argv=None):
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CANDIDATES))
     parser.add_argument("--minutes", type=float, default=3, help="of training each (default: 3)")
     parser.add_argument("--epochs", type=int, nargs="+", help="judge after so many epochs, instead")
-    parser.add_argument("--data-dir", type=cli.path, default=Path("data"))
+    parser.add_argument("--data-dir", type=flags.path, default=Path("data"))
     parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--out-dir", type=cli.path, default=Path("result/trials"))
+    parser.add_argument("--out-dir", type=flags.path, default=Path("result/trials"))
     parser.add_argument(
-        "--cache-dir", type=cli.path, default=Path("result/evaluate"), help="of the classifier"
+        "--cache-dir", type=flags.path, default=Path("result/evaluate"), help="of the classifier"
     )
     parser.add_argument("--device", default="auto")
     args = parser.parse_args(argv)
@@ -170,8 +172,8 @@ def main(argv=None) -> None:
     names = args.names or list(CANDIDATES)
     device = runtime.pick_device(args.device)
     loader, _, test_loader = get_mnist_dataloaders(args.data_dir, BATCH, dataset=args.dataset, device=device)
-    train_images, _ = everything(loader)
-    test_images, _ = everything(test_loader)
+    train_images, _ = all_examples(loader)
+    test_images, _ = all_examples(test_loader)
     classifier = evaluate.load_classifier(args.cache_dir, args.dataset, loader, device)
     test = evaluate.judge(classifier, test_images)
     prepare_file(args.out_dir / "trials.csv")
@@ -185,7 +187,8 @@ def main(argv=None) -> None:
         for steps, loss in zip(milestones, train(run, loader, milestones), strict=True):
             for decay in run.emas:
                 images = draw(run, decay)
-                figures = evaluate.figures((images, *evaluate.judge(classifier, images)), test, train_images)
+                judged = evaluate.judge(classifier, images)
+                metrics = evaluate.image_metrics((images, *judged), test, train_images)
                 row = {
                     "candidate": name,
                     "EMA": decay,
@@ -194,9 +197,9 @@ def main(argv=None) -> None:
                     "steps": steps,
                     "minutes": round(steps * step_seconds[name] / 60, 2),
                     "loss": round(loss, 5),
-                    **{key: round(value, 4) for key, value in figures.items()},
+                    **{key: round(value, 4) for key, value in metrics.items()},
                 }
-                runtime.save_grid(images[:64], args.out_dir / f"{name} EMA {decay} {steps}.png")
+                save_grid(images[:64], args.out_dir / f"{name} EMA {decay} {steps}.png")
                 append(args.out_dir / "trials.csv", row)
                 print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
 

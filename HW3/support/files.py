@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from HW3.exits import RunError, UsageError
+from HW3.support.process import RunError, UsageError
 
 PATIENCE = 5.0  # seconds for which a file that another program holds is tried again
 NOT_OFFERED = {getattr(errno, name) for name in ("ENOSYS", "EOPNOTSUPP", "ENOTSUP", "ENOLCK", "EINVAL")}
@@ -106,14 +106,27 @@ def replace(source: Path, target: Path, patience: float) -> None:
         if error.errno not in NOT_OFFERED | {errno.EEXIST}:
             raise
         note_once(f"this file system can't rename over a file ({error.strerror}): it is done in two steps")
-    former = target.with_name(f".{target.name}.former")
+    recover(target)
+    former = _former(target)
     os.rename(target, former)
     try:
         os.rename(source, target)
-    except OSError:
-        os.rename(former, target)
-        raise
-    former.unlink()
+    finally:
+        recover(target)  # on Ctrl-C, too
+
+
+def recover(target: Path) -> None:
+    """Undo or complete a renaming in two steps that was interrupted: a former file gets its name back."""
+    former = _former(target)
+    if former.is_file():
+        if target.exists():
+            former.unlink()
+        else:
+            os.rename(former, target)
+
+
+def _former(target: Path) -> Path:
+    return target.with_name(f".{target.name}.former")
 
 
 def patiently(patience: float, call: Callable, *args):

@@ -1,11 +1,10 @@
 """Write what students get: a copy of the repository in which the exercises are open.
 
-    python -m tests.grading.make_handout            # writes handout/, anew if it is there
-    python -m tests.grading.make_handout FOLDER     # a new or an empty one
+    python -m tests.instructors.make_handout            # writes handout/, anew if it is there
+    python -m tests.instructors.make_handout FOLDER     # a new or an empty one
 
 The code between `### BEGIN SOLUTION` and `### END SOLUTION` becomes a NotImplementedError; the task, the
-comment right before, which starts with `# TASK:`, stays. Variants, what tests the grader and this script are
-left out, and so is what is said of them.
+comment right before, which starts with `# TASK:`, stays. tests/instructors/ is left out.
 """
 
 import argparse
@@ -15,14 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from HW3 import cli
+from HW3.support import flags
 
 ROOT = Path(__file__).parents[2]
-LEFT_OUT = ("tests/grading/variants/", "tests/grading/make_handout.py", "tests/test_grader.py")
-FOR_INSTRUCTORS = {
-    "README.md": r"^\*\*Instructors\*\*(.|\n)*",  # its last paragraph
-    "Makefile": r"^# make handout.*\n|^handout:.*\n.*\n\n| handout(?= lint$)",
-}
+LEFT_OUT = "tests/instructors/"
 EXERCISE = re.compile(
     r"(?P<head>^ *# TASK: (?P<what>[^,.\n]+).*\n(^ *# .*\n)*^(?P<indent> *)### BEGIN SOLUTION\n)"
     r".*?(?P<end>^ *### END SOLUTION\n)",
@@ -54,15 +49,13 @@ def make_handout(folder):
         shutil.copy(source, target)
         if source.parent.name == "HW3" and source.suffix == ".py":
             target.write_text(open_exercises(source.read_text()))
-        elif name in FOR_INSTRUCTORS:
-            target.write_text(re.sub(FOR_INSTRUCTORS[name], "", source.read_text(), flags=re.MULTILINE))
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=cli.path, nargs="?", help="where to write; handout/ when not given")
+    parser.add_argument("folder", type=flags.path, nargs="?", help="where to write; handout/ when not given")
     folder = parser.parse_args(argv).folder
     if folder is None:
         folder = ROOT / "handout"

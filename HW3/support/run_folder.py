@@ -12,9 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from HW3.exits import RunError, UsageError
-from HW3.files import PATIENCE, note_once, patiently, visible, write_whole
-from HW3.stages import STAGES
+from HW3.support.process import RunError, UsageError, at_exit
+
+from HW3.support.files import PATIENCE, note_once, patiently, visible, write_whole
+from HW3.support.stages import STAGES
 
 try:
     import fcntl
@@ -50,7 +51,8 @@ def open_run_folder(
                 raise UsageError(f"the output folder {folder} holds another stage's {other}; choose another")
         _lock(folder)
         for leftover in (file for pattern in patterns for file in folder.glob(f".{pattern}.*.tmp")):
-            leftover.unlink()
+            if leftover.is_file():
+                leftover.unlink()
         earlier = [file for pattern in patterns for file in visible(folder, pattern)]
         # A run that was ended in its first epoch left its flags alone.
         if not metrics and any(file.name != "flags.json" for file in earlier):
@@ -82,6 +84,10 @@ def earlier_runs(folder: Path) -> list[Path]:
     return [path for home in (beside, within) for path in visible(home, pattern) if path.is_dir()]
 
 
+# Another file system, or one that is read-only or full.
+OTHER_FILE_SYSTEM = {errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+
+
 def move_aside(folder: Path, files: list[Path]) -> Path:
     """Move all files of a run, or none of them, to a new numbered folder, and return that.
 
@@ -94,44 +100,39 @@ def move_aside(folder: Path, files: list[Path]) -> Path:
     try:
         return _move_to(beside, within.name, files)
     except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in OTHER_FILE_SYSTEM:
             raise
     return _move_to(within, within.name, files)
 
 
 def _move_to(home: Path, name: str, files: list[Path]) -> Path:
     numbered = (home / f"{name}.{n}" for n in itertools.count(1))
-    aside = next(path for path in numbered if not path.exists())
+    aside = next(path for path in numbered if not os.path.lexists(path))
     aside.mkdir()
-    moved = []
+    done = False
     try:
         for file in files:
             patiently(PATIENCE, os.rename, file, aside / file.name)
-            moved.append(file)
-    except OSError:
-        for file in moved:
-            os.rename(aside / file.name, file)
-        with suppress(OSError):
-            aside.rmdir()
-        raise
-    return aside
-
-
-_lock_descriptor = -1  # open, and thereby locked, until the process ends or begins its next run
+        done = True
+        return aside
+    finally:
+        if not done:  # on Ctrl-C, too
+            for file in files:
+                if os.path.lexists(aside / file.name):
+                    os.rename(aside / file.name, file)
+            with suppress(OSError):
+                aside.rmdir()
 
 
 def _lock(folder: Path) -> None:
-    """Lock a run folder against other processes; the system unlocks it when this one ends, even killed."""
-    global _lock_descriptor
-    if _lock_descriptor >= 0:
-        os.close(_lock_descriptor)
-        _lock_descriptor = -1
-    _lock_descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    """Lock a run folder against other processes until the script ends, however it ends."""
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    at_exit.callback(os.close, descriptor)
     try:
         if fcntl:
-            fcntl.lockf(_lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         else:
-            msvcrt.locking(_lock_descriptor, msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
     except (BlockingIOError, PermissionError) as error:
         raise UsageError(f"another run is training in the output folder {folder}; choose another") from error
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A run says how its figure compares with README.md's, and README.md shows the same figures."""
+"""A run compares its metric with the reference run, and README.md shows the same values."""
 
 import importlib
 import re
@@ -6,28 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from HW3.expected import FIGURES, VAE_FLAGS, compare
+from HW3.support.reference import REFERENCES, VAE_FLAGS, compare
+from HW3.support.stages import STAGES
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-NAMES = {"vae": "VAE", "latent_diffusion": "latent diffusion", "clip": "CLIP", "tiny_sd": "tiny SD"}
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 def compared(stage: str, epoch: int, factor: float, *flags: str, kl_weight: float = 0.5) -> str:
     """Return what a run says whose figure is a multiple of the expected one, or of 1 where none is known."""
     parse_args = importlib.import_module(f"train_{stage}").parse_args
     usual = ["--kl-weight=0.5"] if stage == "vae" else []
-    figure = FIGURES[stage]
+    reference = REFERENCES[stage]
     earlier = {**VAE_FLAGS, "embed_dim": 128, "kl_weight": kl_weight, "seed": 1}
-    metrics = [{"epoch": epoch, figure.name: figure.reached.get(epoch, 1) * factor}]
+    metrics = [{"epoch": epoch, reference.name: reference.reached.get(epoch, 1) * factor}]
     return compare(stage, metrics, parse_args([*usual, *flags]), parse_args(usual), earlier)
 
 
-@pytest.mark.parametrize("stage", FIGURES)
+@pytest.mark.parametrize("stage", REFERENCES)
 def test_verdicts(stage):
     less, more = ("worse", "better") if stage == "clip" else ("better", "worse")
     for factor, verdict in ((1, "as expected"), (0.9, less), (1.1, more)):
         assert compared(stage, 1, factor).endswith(f": {verdict}")
-    assert "after epoch 2; README.md's run had" in compared(stage, 2, 0.5)
+    assert "after epoch 2; the reference run had" in compared(stage, 2, 0.5)
     assert not compared(stage, 2, 0.5).endswith("better")
 
 
@@ -43,7 +43,7 @@ def test_verdicts(stage):
     ],
 )
 def test_other_flags_are_not_compared(stage, flags, named):
-    assert compared(stage, 5, 1, *flags) == f"Not comparable with README.md's run, which had {named}"
+    assert compared(stage, 5, 1, *flags) == f"Not comparable with the reference run, which had {named}"
 
 
 def test_flags_that_do_not_matter_do_not_hinder():
@@ -57,16 +57,20 @@ def test_width_that_is_read_from_the_earlier_stage_may_be_given():
 
 
 def test_losses_in_another_latent_space_are_not_compared():
-    expected = "Not comparable with README.md's run, whose earlier stage had --kl-weight 0.5"
+    expected = "Not comparable with the reference run, whose earlier stage had --kl-weight 0.5"
     assert compared("latent_diffusion", 5, 1, kl_weight=2.0) == expected
 
 
-@pytest.mark.parametrize("stage", FIGURES)
-def test_readme_shows_the_same_figures(stage):
-    section = README[README.index("## What to expect") : README.index("## Speed")]
-    row = re.search(rf"^\| {NAMES.get(stage, stage)} .*$", section, re.MULTILINE)[0]
-    first, fifth, last, *_ = row.split("|")[2:]
-    for epoch, value in FIGURES[stage].reached.items():
-        cell = {1: first, 5: fifth}.get(epoch, last)
-        numbers = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", cell)]
-        assert (round(100 * value, 2) if stage == "clip" else value) in numbers, cell
+@pytest.mark.parametrize("stage", STAGES.values(), ids=lambda stage: stage.name)
+def test_readme_shows_the_same_values(stage):
+    section = README.split(f"## Stage {stage.number}: ")[1].split("\n## ")[0]
+    reached = REFERENCES[stage.name].reached
+    *epochs, last = reached
+    line = section.split(f"after {', '.join(map(str, epochs))} and {last} epochs:")[1][:150]
+    numbers = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", line)]
+    expected = [round(100 * value, 2) if stage.name == "clip" else value for value in reached.values()]
+    assert [number for number in numbers if number in expected] == expected, line
+
+
+def test_every_stage_has_its_values():
+    assert set(REFERENCES) == set(STAGES)

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from HW3 import exits, files
+import torch
+
 from HW3.diffusion import DiffusionConfig
-from HW3.mnist_files import DATASETS
+from HW3.support import files, process
+from HW3.support.data_files import DATASETS
 
 MANY = 1_000_000  # epochs, or images in a batch; more is a slip of the keyboard
 
@@ -33,7 +35,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str) -> None:
         super().__init__(
-            prog=exits.command(),
+            prog=process.command(),
             description=description,
             epilog="Underscores and hyphens are the same in flags: --batch_size is --batch-size.",
             formatter_class=_Formatter,
@@ -42,6 +44,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args=None, namespace=None):
         args = sys.argv[1:] if args is None else args
+        args = map(str, args)  # main(["--epochs", 3]) in a notebook
         hyphenated = [re.sub(r"^--[\w-]+", lambda flag: flag[0].replace("_", "-"), arg) for arg in args]
         return super().parse_args(hyphenated, namespace)
 
@@ -90,32 +93,27 @@ def integers(least: int, most: int, most_items: int) -> Callable[[str], list[int
     return parse
 
 
-def path(text: str) -> Path:
-    """Return a path, a type for argparse; `~` is expanded, which the shell leaves in `--out-dir=~/x`."""
-    try:
-        return files.expand(text)
-    except exits.UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def paths(text: str) -> list[Path]:
+    """Return the paths that a text names, a type for argparse.
 
-
-class Paths(argparse.Action):
-    """Take paths of files that exist, and expand the wildcards that the shells of Windows leave.
-
-    With `nargs=None` a wildcard has to match one path.
+    `~` is expanded, which the shell leaves in `--out-dir=~/x`, and so are wildcards, which Windows leaves. A
+    wildcard that matches nothing is a path.
     """
+    try:
+        named = files.expand(text)
+    except process.UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if os.path.exists(named) or not glob.has_magic(str(named)):
+        return [named]
+    return [Path(name) for name in sorted(glob.glob(str(named)))] or [named]
 
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        found = []
-        for value in [values] if self.nargs is None else values:
-            matches = []
-            if glob.has_magic(str(value)) and not value.exists():
-                matches = [Path(name) for name in sorted(glob.glob(str(value)))]  # no hidden ones
-                if self.nargs is None and len(matches) > 1:
-                    parser.error(
-                        f"argument {self.dest}: {value} matches {len(matches)} paths, name one of them"
-                    )
-            found += matches or [value]
-        setattr(namespace, self.dest, found[0] if self.nargs is None else found)
+
+def path(text: str) -> Path:
+    """Return the one path that a text names, a type for argparse; see `paths`."""
+    found = paths(text)
+    if len(found) > 1:
+        raise argparse.ArgumentTypeError(f"{text} matches {len(found)} paths; name one of them")
+    return found[0]
 
 
 def png_path(text: str) -> Path:
@@ -252,6 +250,12 @@ def add_drawing_flags(parser: Parser, *, n: int | None, least: int, most: int, p
     add("--data-dir", type=path, default=Path("data"), help="folder of the data set, or its parent")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to draw")
     add("--precision", choices=("auto", "fp32", "bf16"), default=precision, help="of the drawing")
+
+
+def data_options(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Return the arguments of `get_mnist_dataloaders` that every script takes from its flags."""
+    names = ("data_dir", "batch_size", "num_workers", "dataset", "seed", "limit_batches")
+    return {name: getattr(args, name) for name in names} | {"device": device}
 
 
 def unet_config(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Draw from what the scripts trained: rebuild a model from its checkpoint alone, and sample it.
+"""Rebuild trained models from their checkpoints alone: to draw from them, or as part of a later stage.
 
 Noise is drawn on the CPU, so a seed gives the same digits on every device, up to rounding.
 """
@@ -8,20 +8,88 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from HW3.support.process import UsageError
+
 import torch
 from torch import Tensor
 
-from HW3 import checkpoint
+from HW3.clip import TinyCLIP
 from HW3.data import to_unit
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
-from HW3.exits import UsageError
 from HW3.guidance import GuidedModel
 from HW3.mlp import EpsMLP
+from HW3.support import checkpoint
+from HW3.support.runtime import note_other_dataset
+from HW3.support.stages import STAGES
 from HW3.Unet import UNet
-from HW3.vae import LatentSpace, restore_vae
+from HW3.vae import ConvVAE, LatentSpace
 
-DRAWING_STAGES = ("vae", "diffusion", "latent_diffusion", "tiny_sd")
+DRAWING_STAGES = tuple(name for name, stage in STAGES.items() if stage.draws)
 DEFAULT_STEPS = 50
+
+
+# Earlier stages
+
+
+def restore_vae(saved: dict[str, Any]) -> ConvVAE:
+    """Rebuild the VAE of a checkpoint, in evaluation mode, on the CPU.
+
+    Raises:
+        UsageError: if another version of the code wrote the weights, and they don't fit.
+    """
+    vae = checkpoint.rebuild(ConvVAE, saved["model_config"])
+    checkpoint.load_weights(vae, saved["model_state"])
+    return vae.eval()
+
+
+def restore_space(saved: dict[str, Any], *, canonicalize: bool = False) -> LatentSpace:
+    """Rebuild a latent space from its `state`, or an unfitted one from a VAE's checkpoint."""
+    space = LatentSpace(restore_vae(saved), canonicalize=canonicalize)
+    if "mean" in saved:
+        space.mean, space.std = saved["mean"], saved["std"]
+    return space
+
+
+def load_space(
+    args: Namespace, saved: dict[str, Any] | None, *, canonicalize: bool = False
+) -> tuple[LatentSpace, dict[str, Any]]:
+    """Return the latent space of --vae-ckpt and the flags of the run that trained its VAE.
+
+    Args:
+        args: the flags.
+        saved: the checkpoint of the run that is resumed. It keeps the latent space that it began in, whatever
+            became of the VAE's own checkpoint.
+        canonicalize: see `LatentSpace`.
+    """
+    if saved:
+        vae, vae_args = saved["vae"], saved["vae"].get("args", {})
+    else:
+        vae = checkpoint.load(args.vae_ckpt, "vae")
+        note_other_dataset(vae, args.vae_ckpt, args.dataset)
+        vae_args = vae["args"] | {"epochs": vae["epoch"]}  # it may have been stopped before its last one
+    return restore_space(vae, canonicalize=canonicalize), vae_args
+
+
+def load_class_embeddings(args: Namespace, saved: dict[str, Any] | None) -> Tensor:
+    """Return the frozen embeddings (10, D) of the labels, from --clip-ckpt or the run that is resumed.
+
+    Raises:
+        UsageError: if --embed-dim was given and is not D.
+    """
+    if saved:
+        embeddings = saved["class_embeddings"]
+    else:
+        clip_saved = checkpoint.load(args.clip_ckpt, "clip")
+        note_other_dataset(clip_saved, args.clip_ckpt, args.dataset)
+        clip = checkpoint.rebuild(TinyCLIP, clip_saved["model_config"])
+        checkpoint.load_weights(clip, clip_saved["model_state"])
+        embeddings = clip.class_embeddings().detach()
+    if args.embed_dim not in (None, embeddings.shape[1]):
+        raise UsageError(f"--embed-dim {args.embed_dim}: {args.clip_ckpt} has {embeddings.shape[1]}")
+    return embeddings
+
+
+# Drawing
 
 
 @dataclass(frozen=True)
@@ -114,18 +182,20 @@ def restore(saved: dict[str, Any], sampling: Sampling, device: torch.device) -> 
     steps = count_steps(saved, sampling)
     if "vae" in saved:
         canonicalize = saved["args"].get("canonicalize", False)
-        decode = LatentSpace.restore(saved["vae"], canonicalize=canonicalize).to(device).decode
-        model = EpsMLP(**saved["model_config"])
+        decode = restore_space(saved["vae"], canonicalize=canonicalize).to(device).decode
+        model = checkpoint.rebuild(EpsMLP, saved["model_config"])
     else:
         decode = to_unit
-        model = UNet(**saved["model_config"])
+        model = checkpoint.rebuild(UNet, saved["model_config"])
     checkpoint.load_weights(model, saved["model_state"])
     model = model.to(device).eval()
     embeddings = saved.get("class_embeddings")
     if embeddings is not None:
         embeddings = embeddings.to(device)
         model = GuidedModel(model, sampling.guidance_scale)
-    diffusion = GaussianDiffusion(model, DiffusionConfig(**saved["diffusion_config"])).to(device)
+    diffusion = GaussianDiffusion(model, checkpoint.rebuild(DiffusionConfig, saved["diffusion_config"])).to(
+        device
+    )
 
     def draw(labels: Tensor, generator: torch.Generator, watch: Watch | None = None) -> Tensor:
         def show(module, inputs, eps_pred) -> None:

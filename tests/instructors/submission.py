@@ -1,6 +1,6 @@
 """Find the graded files in what was handed in, and put them into the HW3 of this folder.
 
-    python -m tests.grading.submission SUBMISSION RESULTS
+    python -m tests.instructors.submission SUBMISSION RESULTS
 
 What is handed in may be the folder HW3, the repository, GitHub's zip of it (repo-main/HW3), or the graded
 files themselves. If nothing is found, RESULTS (Gradescope's results.json) says once what is missing, and the
@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from HW3.files import visible
+from HW3.support.files import visible
 
 GRADED = ("data.py", "vae.py", "diffusion.py", "Unet.py", "mlp.py", "clip.py")
 

@@ -15,9 +15,9 @@ from queue import SimpleQueue
 
 import pytest
 
-from tests.grading import make_handout, submission, variants
+from tests.instructors import make_handout, submission, variants
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GRADING = Path("tests", "grading")
 WORKERS = 2
 SEEDS = range(int(os.environ.get("GRADER_SEEDS", "1")))
@@ -53,7 +53,7 @@ class Submission:
 
     def __init__(self, folder, module=None, code=""):
         self.folder = folder
-        ignored = shutil.ignore_patterns("__pycache__", "variants")
+        ignored = shutil.ignore_patterns("__pycache__")
         for name in ("HW3", GRADING):
             shutil.copytree(ROOT / name, folder / name, ignore=ignored)
         for name in ("pyproject.toml", "tests/__init__.py", "tests/conftest.py"):
@@ -66,7 +66,7 @@ class Submission:
 @pytest.fixture(scope="module")
 def grade():
     """Return a function that grades a submission; as many as WORKERS threads may call it at once."""
-    command = [sys.executable, ROOT / GRADING / "variants" / "worker.py"]
+    command = [sys.executable, ROOT / "tests/instructors/variants" / "worker.py"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     idle = SimpleQueue()
 
@@ -152,11 +152,20 @@ def test_broken_module(name, grade, tmp_path):
         assert verdict == ("pass" if requirement.startswith("clip") else "FAIL"), requirement
 
 
+def make_source(folder):
+    """Copy what Gradescope's script needs of this repository to folder/source."""
+    for name in ("HW3", "tests"):
+        shutil.copytree(ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder / "source")
+
+
 def autograde(folder):
     """Run Gradescope's script in a folder that has source/ and submission/; return what it writes."""
     (folder / "results").mkdir()
     environment = {**os.environ, "AUTOGRADER": str(folder), "PYTHON": sys.executable}
-    subprocess.run([ROOT / GRADING / "run_autograder"], env=environment, check=True, capture_output=True)
+    subprocess.run(
+        [ROOT / "tests/instructors/run_autograder"], env=environment, check=True, capture_output=True
+    )
     return json.loads((folder / "results" / "results.json").read_text())
 
 
@@ -174,8 +183,7 @@ def test_graded_files_are_found(tmp_path, place):
 
 
 def test_what_is_missing_from_a_hand_in_is_said_once(tmp_path):
-    shutil.copytree(ROOT / "HW3", tmp_path / "source/HW3")
-    shutil.copytree(ROOT / GRADING, tmp_path / "source" / GRADING)
+    make_source(tmp_path)
     (tmp_path / "submission").mkdir()
     (tmp_path / "submission/report.pdf").touch()
     results = autograde(tmp_path)
@@ -215,14 +223,15 @@ def test_handout_replaces_no_other_folder(tmp_path, capsys):
 @pytest.mark.slow
 def test_handout(tmp_path):
     """The handout runs up to the exercises: Gradescope's script finds exactly those two not implemented."""
-    make_handout.main([str(tmp_path / "source")])
-    text = "\n".join(path.read_text() for path in (tmp_path / "source" / "HW3").glob("*.py"))
+    handout = tmp_path / "submission/repo-main"
+    make_handout.main([str(handout)])
+    text = "\n".join(path.read_text() for path in (handout / "HW3").glob("*.py"))
     assert text.count("# TASK: ") == text.count("raise NotImplementedError(") == len(EXERCISES)
     assert "sigma_t = eta * " not in text and "self.cond(" not in text
-    for file, kept in (("README.md", "python -m pytest tests/grading"), ("Makefile", "lint: ")):
-        text = (tmp_path / "source" / file).read_text()
-        assert kept in text and "make handout" not in text and "handout:" not in text
-    shutil.copytree(tmp_path / "source" / "HW3", tmp_path / "submission" / "repo-main" / "HW3")
+    assert not (handout / "tests/instructors").exists()
+    done = subprocess.run(["make", "-n", "handout"], cwd=handout, capture_output=True, text=True)
+    assert done.returncode == 2 and "No rule to make target" in done.stderr
+    make_source(tmp_path)
     results = autograde(tmp_path)
     unsolved = {name for name, verdict in verdicts(results["tests"]).items() if verdict == "not implemented"}
     assert unsolved == EXERCISES

@@ -1,9 +1,10 @@
-"""How a run ends: exit codes, one line for whatever a user can cause, and signals.
+"""The process of a script: exit codes, one line for whatever a user can cause, and signals.
 
     0 done    1 a failure while running    2 wrong use    129, 130, 143 after SIGHUP, SIGINT (Ctrl-C), SIGTERM
 
-Only the standard library is imported, so that a script can answer signals while torch, which takes seconds,
-is still loading. With HW3_DEBUG=1 in the environment, tracebacks are shown instead of the one line.
+A script imports this module first. Importing it makes the script answer signals, and it needs the standard
+library alone, so that Ctrl-C is one line while torch, which takes seconds, is still loading. With HW3_DEBUG=1
+in the environment, tracebacks are shown instead of the one line.
 
 A script may also run within another program, such as a notebook or a debugger (`main([...])`, `%run`). It
 then leaves that program's signal handlers as it found them.
@@ -16,9 +17,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 SIGNALS = [getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGTERM") if hasattr(signal, name)]
@@ -34,7 +34,7 @@ class RunError(Exception):
     """A failure while running. Scripts print one line and exit with 1."""
 
 
-class Interrupted(BaseException):
+class Interrupted(KeyboardInterrupt):
     """A signal, as an exception, so that every `finally` on the way out is done."""
 
     def __init__(self, signum: int) -> None:
@@ -42,25 +42,13 @@ class Interrupted(BaseException):
         self.signum = signum
 
 
+at_exit = ExitStack()  # what a script's main function undoes when it ends; the process may go on
 _script = Path(sys.argv[0]).absolute()  # the file whose main function runs
 
 
 def command() -> str:
     """Return how the running script is called: "python -m HW3.sample", or "train_vae.py"."""
     return f"python -m HW3.{_script.stem}" if _script.parent.name == "HW3" else _script.name
-
-
-def guard_loading() -> None:
-    """End at once, in one line, when a signal comes before or after the run itself, as while torch loads.
-
-    Signals that the caller ignores (nohup, a shell's background) stay ignored. Within another program nothing
-    is guarded, because the program goes on after the script.
-    """
-    if not _is_whole_program(sys._getframe(1)):
-        return
-    for signum in SIGNALS:
-        if signal.getsignal(signum) in DEFAULTS:
-            signal.signal(signum, _end_at_once)
 
 
 def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
@@ -79,8 +67,9 @@ def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal can't show
-        former = _raise_on_signals()
+        former: dict[int, Callable | int | None] = {}
         try:
+            _raise_on_signals(former)
             try:
                 code = main(argv) or 0
             except SystemExit as stop:  # argparse's way out, which would end an interactive session
@@ -96,6 +85,7 @@ def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
             _say(message)
             return code
         finally:
+            at_exit.close()
             for signum, handler in former.items():
                 # After the last words a script only ends; torch takes its time for it.
                 done = handler is _end_at_once and _last_words
@@ -104,16 +94,17 @@ def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
     return wrapped
 
 
-def _is_whole_program(frame: FrameType) -> bool:
-    """Tell whether a script's frame is the process's outermost one, but for those of `python -m`."""
-    outer = []
+def _is_whole_program() -> bool:
+    """Tell whether the script that imports this module is all that the process runs."""
+    frame, names = sys._getframe(1), set()
     while frame := frame.f_back:
-        outer.append(frame.f_globals.get("__name__"))
-    return not sys.flags.interactive and all(name == "runpy" for name in outer)
+        names.add(frame.f_globals.get("__name__"))
+    machinery = {"importlib._bootstrap", "importlib._bootstrap_external", "runpy"}  # the last: python -m
+    return names - machinery == {"__main__"} and not hasattr(sys, "ps1") and not sys.flags.interactive
 
 
-def _raise_on_signals() -> dict[int, Callable | int | None]:
-    """Turn signals into `Interrupted`; return the former handlers of those that were not ignored."""
+def _raise_on_signals(former: dict[int, Callable | int | None]) -> None:
+    """Turn signals into `Interrupted`; former gets the previous handlers of those that were not ignored."""
     owner = os.getpid()
 
     def interrupt(signum: int, frame) -> None:
@@ -126,16 +117,14 @@ def _raise_on_signals() -> dict[int, Callable | int | None]:
                 signal.signal(each, _end_at_once)
         raise Interrupted(signum)
 
-    former = {}
     if threading.current_thread() is threading.main_thread():
         ignored = (signal.SIG_IGN, None)  # None: not Python's own, and can't be given back
-        former = {s: signal.getsignal(s) for s in SIGNALS if signal.getsignal(s) not in ignored}
-        for signum in former:
+        former |= {s: signal.getsignal(s) for s in SIGNALS if signal.getsignal(s) not in ignored}
+        for signum in list(former):
             signal.signal(signum, interrupt)
         if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) is not None:
             # torch's handler would call workers failed that the same signal ended
             former[signal.SIGCHLD] = signal.getsignal(signal.SIGCHLD)
-    return former
 
 
 def _end_at_once(signum: int, frame) -> NoReturn:
@@ -147,14 +136,14 @@ def _end_at_once(signum: int, frame) -> NoReturn:
 
 
 # A RuntimeError only where it is torch's for a lack of memory, or NotImplementedError.
-EXPLAINED = (UsageError, RunError, OSError, MemoryError, RuntimeError, KeyboardInterrupt, Interrupted)
+EXPLAINED = (UsageError, RunError, OSError, MemoryError, RuntimeError, KeyboardInterrupt)
 # In the messages of CUDA, torch's allocator, the system, C++ and oneDNN.
 OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "allocate memory", "bad_alloc", "memory object")
 
 
 def _explain(error: BaseException) -> tuple[str, int] | None:
     """Return the line and the exit code for one of EXPLAINED, or None for a bug, which needs a traceback."""
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
         error = Interrupted(signal.SIGINT)
     if isinstance(error, Interrupted):
         name = (
@@ -194,3 +183,12 @@ def _say(message: str) -> None:
             sys.stdout.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# End at once, in one line, when a signal comes before or after the run itself, as while torch loads. Signals
+# that the caller ignores (nohup, a shell's background) stay ignored, and a program that goes on after the
+# script, such as a notebook, keeps its own handlers.
+if _is_whole_program():
+    for each in SIGNALS:
+        if signal.getsignal(each) in DEFAULTS:
+            signal.signal(each, _end_at_once)

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from HW3.files import write_whole
+from HW3.support.files import write_whole
 
 FONT = ImageFont.load_default(size=14)
 LINE = 20  # height of a line of text, in pixels

@@ -21,12 +21,13 @@ from http.client import HTTPException
 from itertools import islice
 from pathlib import Path
 
+from HW3.support.process import UsageError
+
 from torch import Tensor
 
-from HW3 import synthetic
-from HW3.exits import UsageError
-from HW3.files import expand, visible
-from HW3.runtime import import_torchvision
+from HW3.support import synthetic
+from HW3.support.files import expand, visible
+from HW3.support.runtime import import_torchvision
 
 DATASETS = {
     "mnist": "MNIST",
@@ -156,12 +157,12 @@ def files_below(folder: Path, depth: int) -> Iterator[Path]:
     """Yield the files in a folder and so many levels below it."""
     try:
         found = visible(folder)
+        whole, folders = ([path for path in found if test(path)] for test in (Path.is_file, Path.is_dir))
     except OSError:
         return  # a folder that may not be read holds nothing for us
-    yield from (path for path in found if path.is_file())
-    for path in found:
-        if depth and path.is_dir():
-            yield from files_below(path, depth - 1)
+    yield from whole
+    for path in folders if depth else ():
+        yield from files_below(path, depth - 1)
 
 
 def fetch(raw: Path, problems: dict[str, str], dataset: str, source: type) -> None:
@@ -239,7 +240,8 @@ def missing_data_message(
 ) -> str:
     """Return the line that says where data was looked for, what is wrong there, and what to do."""
     listed = ", ".join(f"{name} ({problem})" for name, problem in problems.items())
-    others = (path.name for path in files_below(expand(data_dir), SEARCH_DEPTH) if path.parent != raw)
+    found = files_below(expand(data_dir), SEARCH_DEPTH)
+    others = (path.name for path in found if path.name not in FILE_HEADERS)
     if shown := list(islice(others, 6)):
         listed += f"; {data_dir} has {', '.join(shown)}{', ...' if next(others, None) else ''}"
     return (

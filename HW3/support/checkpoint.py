@@ -17,6 +17,7 @@ and what else its stage needs to draw without another file: the schedule, a froz
 
 import io
 import pickle
+import struct
 import zipfile
 import zlib
 from argparse import Namespace
@@ -25,23 +26,34 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
+from HW3.support.process import RunError, UsageError
+
 import torch
 from torch import Tensor, nn
 
 from HW3.ema import EMA
-from HW3.exits import RunError, UsageError
-from HW3.files import PATIENCE, note_once, patiently, write_whole
-from HW3.run_folder import earlier_runs
-from HW3.runtime import resolve_precision
-from HW3.stages import STAGES
+from HW3.support.files import PATIENCE, note_once, patiently, recover, write_whole
+from HW3.support.run_folder import earlier_runs
+from HW3.support.runtime import resolve_precision
+from HW3.support.stages import STAGES
 
 # What reading a damaged archive raises, depending on where the damage is.
-DAMAGE = (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError)
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    pickle.UnpicklingError,
+    OSError,
+    EOFError,
+    RuntimeError,
+)
+DAMAGE += (ValueError, TypeError, LookupError, AttributeError, AssertionError)
+# What a checkpoint of a stage has to hold, besides its "stage".
+CONTENT = {"epoch": int, "model_config": dict, "model_state": dict, "args": dict}
 
-# Flags that may differ when a run resumes: they choose where and how long it runs, what it draws, and where
-# CLIP was, whose embeddings the run keeps.
+# Flags that may differ when a run resumes: they choose where and how long it runs, and what it draws.
 FREE_FLAGS = set(
-    "epochs resume device num_workers data_dir out_dir clip_ckpt "
+    "epochs resume device num_workers data_dir out_dir "
     "sample_every ddim_steps ddim_eta guidance_scale save_recon".split()
 )
 # What `torch.load(..., weights_only=True)` takes, and no subclasses: a NumPy number is one of float.
@@ -91,13 +103,13 @@ def training_state(
         "raw_state": model.state_dict(),
         "ema_updates": ema.updates,
         "optimizer_state": optimizer.state_dict(),
-        "metrics": [{name: _number(value) for name, value in row.items()} for row in metrics],
+        "metrics": metrics,
         "args": plain_flags(args),
         "precision": resolve_precision(args.device, args.precision),
     }
 
 
-def _number(value: Any) -> Any:
+def plain_number(value: Any) -> float | int | bool:
     """Return a number of NumPy, or a tensor of one, as Python's own."""
     return value.item() if hasattr(value, "item") else value
 
@@ -123,14 +135,28 @@ def restore_training(
     Raises:
         UsageError: if another version of the code saved it, and it does not fit.
     """
-    load_weights(model, checkpoint["raw_state"])
-    ema.model.load_state_dict(checkpoint["model_state"])
-    ema.updates = checkpoint["ema_updates"]
     try:
+        load_weights(model, checkpoint["raw_state"])
+        load_weights(ema.model, checkpoint["model_state"])
+        ema.updates = int(checkpoint["ema_updates"])
         optimizer.load_state_dict(checkpoint["optimizer_state"])
-    except ValueError as error:
+        return list(checkpoint["metrics"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UsageError("--resume: another version of the code trained this run; start it again") from error
-    return checkpoint["metrics"]
+
+
+def rebuild(kind: type, config: dict[str, Any]) -> Any:
+    """Return a model, or another object, as its checkpoint describes it.
+
+    Raises:
+        UsageError: if it can't be made of that, because another version of the code wrote it.
+    """
+    try:
+        return kind(**config)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"the checkpoint does not fit {kind.__name__} of this version ({error}); train it again"
+        ) from error
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor]) -> None:
@@ -141,7 +167,7 @@ def load_weights(model: nn.Module, state: dict[str, Tensor]) -> None:
     """
     try:
         model.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise UsageError(
             f"the weights in the checkpoint do not fit {type(model).__name__} of this version; train it again"
         ) from error
@@ -160,7 +186,9 @@ def load(path: Path, *stages: str, remedy: str = "") -> dict[str, Any]:
     """
     remedy = remedy or "make one with: " + " or ".join(STAGES[stage].command() for stage in stages)
     if path.is_dir():
-        latest = [path / STAGES[stage].latest for stage in (*stages, *STAGES)]
+        latest = [path / STAGES[stage].latest for stage in (*stages, *STAGES) if stage in STAGES]
+        for file in latest:
+            recover(file)
         path = next((file for file in latest if file.exists()), path)
     if not path.exists():
         raise UsageError(f"{path} does not exist; {remedy}")
@@ -185,23 +213,35 @@ def load(path: Path, *stages: str, remedy: str = "") -> dict[str, Any]:
     if found not in stages:
         kind = f"is a checkpoint of the stage {found}" if found else "is not a checkpoint of this homework"
         raise UsageError(f"{path} {kind}; {remedy}")
+    if found in STAGES:
+        missing = [name for name, kind in CONTENT.items() if not isinstance(checkpoint.get(name), kind)]
+        missing += [name for name in STAGES[found].content if name not in checkpoint]
+        if missing:
+            raise UsageError(f"{path} is not a whole checkpoint (no {', '.join(missing)}); {remedy}")
     if not all(_is_finite(value) for _, value in _leaves(checkpoint)):
         raise UsageError(f"{path} holds numbers that are not finite; {remedy}")
     return checkpoint
 
 
-def load_resumed(path: Path, stage: str, args: Namespace, *, free: Set[str] = frozenset()) -> dict[str, Any]:
-    """Read the checkpoint from which a run with these flags continues.
+def load_resumed(
+    stage: str, args: Namespace, *, free: Set[str] = frozenset(), kept: Set[str] = frozenset()
+) -> dict[str, Any] | None:
+    """Read the checkpoint from which a run with these flags continues; None without --resume.
 
     Args:
-        path: the checkpoint.
-        stage: which script must have written it.
+        stage: name of the run's stage.
         args: the flags of the run.
         free: flags, besides FREE_FLAGS, that may differ.
+        kept: flags that name checkpoints of earlier stages. The run keeps what it took from them, and args
+            gets the names that it had then.
 
     Raises:
         UsageError: if there is none, or a flag that would change the run differs from the checkpoint's.
     """
+    if not args.resume:
+        return None
+    path = args.out_dir / STAGES[stage].latest
+    recover(path)
     if not path.exists():
         aside = [run for run in earlier_runs(path.parent) if (run / path.name).is_file()]
         remedy = "leave --resume out to start a run"
@@ -214,7 +254,7 @@ def load_resumed(path: Path, stage: str, args: Namespace, *, free: Set[str] = fr
     changed = [
         f"{flag(name, value)} (was {flag(name, former.get(name))})"
         for name, value in plain_flags(args).items()
-        if name not in FREE_FLAGS | free | {"precision"} and value != former.get(name)
+        if name not in FREE_FLAGS | free | kept | {"precision"} and value != former.get(name)
     ]
     trained_in, now = checkpoint.get("precision"), resolve_precision(args.device, args.precision)
     if trained_in not in (None, now):  # None: written before it was recorded
@@ -222,6 +262,10 @@ def load_resumed(path: Path, stage: str, args: Namespace, *, free: Set[str] = fr
             note_once(f"the run was trained in {trained_in}, here it goes on in {now}; see --precision")
         else:
             changed.append(f"--precision {now} (was --precision {trained_in})")
+    for name in kept:
+        if getattr(args, name) and not former.get(name):
+            changed.append(f"{flag(name, getattr(args, name))} (was {flag(name, None)})")
+        setattr(args, name, former.get(name))
     if changed:
         raise UsageError(f"--resume: {path} was trained with other flags: {', '.join(changed)}")
     return checkpoint

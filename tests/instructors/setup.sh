@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Gradescope runs this once, when it builds the image. Make the zip to upload with:
-#   git archive -o autograder.zip HEAD && zip -j autograder.zip tests/grading/setup.sh tests/grading/run_autograder
+#   git archive -o autograder.zip HEAD && zip -j autograder.zip tests/instructors/setup.sh tests/instructors/run_autograder
 set -euo pipefail
 apt-get update
 apt-get install -y python3 python3-venv

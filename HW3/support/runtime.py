@@ -1,24 +1,20 @@
-"""What surrounds a training loop and is no machine learning: device, precision, seeds, grids, progress.
+"""Device, precision, seeds, losses and progress of a run.
 
 Plain functions; none of them knows a model or a loss, calls `backward()` or iterates over epochs.
 """
 
 import importlib
-import io
 import sys
-from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from HW3.support.process import RunError, UsageError
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-
-from HW3.exits import RunError, UsageError
-from HW3.files import write_whole
-from HW3.run_folder import write_metrics
 
 
 def import_torchvision(module: str):
@@ -104,28 +100,21 @@ def seeded_generator(seed: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(seed, 0, purpose))
 
 
-# Grids and progress
-
-
-def save_grid(images: Tensor, path: Path, columns: int = 8) -> None:
-    """Save images (N, 1, H, W) in [0, 1] as one PNG, in rows of `columns`."""
-    utils = import_torchvision("torchvision.utils")
-    buffer = io.BytesIO()
-    utils.save_image(images.float().cpu(), buffer, format="png", nrow=columns)
-    write_whole(path, buffer.getvalue())
+# Losses and progress
 
 
 class Losses:
     """Collect the losses of an epoch where they are computed, so that a GPU need not wait, and average them.
 
     Args:
-        epoch: 1-based number of the epoch.
+        epoch: number of the epoch, from 1.
+        epochs: number of all epochs.
         checkpoint: the file that is still good if the epoch fails.
         names: of the losses.
     """
 
-    def __init__(self, epoch: int, checkpoint: Path, *names: str) -> None:
-        self.epoch, self.checkpoint, self.names = epoch, checkpoint, names
+    def __init__(self, epoch: int, epochs: int, checkpoint: Path, *names: str) -> None:
+        self.epoch, self.epochs, self.checkpoint, self.names = epoch, epochs, checkpoint, names
         self.steps: list[Tensor] = []
         self.sizes: list[int] = []
 
@@ -165,13 +154,17 @@ class Losses:
                 raise RunError(f"not finite in epoch {self.epoch}, step {number}: {listed}; {kept}")
 
 
-def progress(loader: DataLoader, epoch: int, epochs: int, losses: Losses) -> Iterator[list[Tensor]]:
+def progress(loader: DataLoader, losses: Losses) -> Iterator[list[Tensor]]:
     """Yield the batches of an epoch, under a bar with loss and images/s on stderr, if that is a terminal."""
     images = min(len(loader.dataset), len(loader) * loader.sampler.batch_size)
     in_notebook = type(sys.stderr).__module__.startswith("ipykernel")
     silent = False if in_notebook else True if sys.stderr is None else None  # None: unless it is a terminal
     with tqdm(
-        total=images, unit=" images", desc=f"epoch {epoch}/{epochs}", disable=silent, leave=False
+        total=images,
+        unit=" images",
+        desc=f"epoch {losses.epoch}/{losses.epochs}",
+        disable=silent,
+        leave=False,
     ) as bar:
         for batch in loader:
             yield batch
@@ -179,40 +172,7 @@ def progress(loader: DataLoader, epoch: int, epochs: int, losses: Losses) -> Ite
                 bar.set_postfix_str(f"{losses.names[0]} {losses.steps[-1][0].item():.4f}", refresh=False)
 
 
-def print_start(
-    device: torch.device,
-    autocast: torch.autocast,
-    loader: DataLoader,
-    model: torch.nn.Module,
-    args: Namespace,
-    done: int,
-) -> None:
-    """Print the line that a run begins with: device, precision, data set, parameters, epochs to do."""
-    if done >= args.epochs:
-        print(f"Nothing left to do: {done} of {args.epochs} epochs are done; --epochs N asks for more")
-        return
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    with autocast:
-        precision = "bf16" if torch.is_autocast_enabled(device.type) else "fp32"
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    print(
-        f"{name}, {precision}, {torch.get_num_threads()} threads | {args.dataset}, "
-        f"{len(loader.dataset):,} images, {len(loader)} steps an epoch | {parameters:,} parameters | "
-        f"epochs {done + 1} to {args.epochs}",
-        flush=True,
-    )
-
-
 def note_other_dataset(earlier: dict, path: Path, dataset: str) -> None:
     """Say in one line when an earlier stage's checkpoint comes from another data set than this run's."""
     if earlier["args"]["dataset"] != dataset:
         print(f"Note: {path} was trained on {earlier['args']['dataset']}, this run trains on {dataset}")
-
-
-def report_epoch(folder: Path, metrics: list[dict], epochs: int, look_at: Path | None) -> None:
-    """Write metrics.csv and print the line of the last epoch: its numbers, its time, the file to look at."""
-    write_metrics(folder, metrics)
-    row = dict(metrics[-1])
-    epoch, seconds = row.pop("epoch"), row.pop("seconds")
-    numbers = "  ".join(f"{name} {value:.4f}" for name, value in row.items())
-    print(f"epoch {epoch}/{epochs}  {numbers}  {seconds} s" + (f"  {look_at}" if look_at else ""), flush=True)
