@@ -150,7 +150,7 @@ def test_everything_public_has_a_docstring(path):
 
 
 def test_pictures_of_the_readme_are_there():
-    for name in re.findall(r"!\[.*?\]\((.*?)\)", (ROOT / "README.md").read_text()):
+    for name in re.findall(r"(?:!\[.*?\]\(|src=\")(.*?)[)\"]", (ROOT / "README.md").read_text()):
         assert (ROOT / name).is_file(), name
 
 
