@@ -27,7 +27,12 @@ def parse_args(argv=None):
     add = parser.add_argument
     add("--embed-dim", type=flags.WIDTH, default=128, help="dimensions of the shared space")
     add("--weight-decay", type=flags.real(0), default=1e-4, help="weight decay of AdamW")
-    add("--val-split", type=flags.real(0, 1, below=True), default=0.1, help="share of the training images")
+    add(
+        "--val-split",
+        type=flags.real(0, 1, below=True),
+        default=0.1,
+        help="share of the training images set aside for validation",
+    )
     return parser.parse_args(argv)
 
 

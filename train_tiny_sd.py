@@ -20,7 +20,7 @@ from HW3.support.process import exit_codes
 
 import torch
 
-from HW3.data import NUM_CLASSES, get_mnist_dataloaders, to_signed, to_unit
+from HW3.data import get_mnist_dataloaders, to_signed, to_unit
 from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
 from HW3.guidance import GuidedModel
@@ -28,12 +28,10 @@ from HW3.mlp import EpsMLP
 from HW3.optim import Muon, width_scaled
 from HW3.support import flags, runtime
 from HW3.support.checkpoint import load_resumed
-from HW3.support.grids import save_grid
+from HW3.support.grids import draw_class_grid
 from HW3.support.restore import load_class_embeddings, load_space
 from HW3.support.run import Run
 from HW3.Unet import UNet
-
-NUM_ROWS = 8
 
 
 def parse_args(argv=None):
@@ -70,15 +68,6 @@ def build(args, embed_dim, latent_dim):
     return model, optimizer, model_config, config
 
 
-def draw_grid(model, config, decode, class_embeddings, args, device, path):
-    """Draw rows of 0 to 9 by DDIM with classifier-free guidance."""
-    guided = GaussianDiffusion(GuidedModel(model, args.guidance_scale), config).to(device)
-    cond = class_embeddings.repeat(NUM_ROWS, 1)  # (10, D) -> (80, D)
-    generator = runtime.seeded_generator(args.seed, "grid")
-    samples = guided.sample_ddim(len(cond), device, args.ddim_steps, args.ddim_eta, cond, generator=generator)
-    save_grid(decode(samples), path, columns=NUM_CLASSES)
-
-
 @exit_codes
 def main(argv=None):
     args = parse_args(argv)
@@ -103,6 +92,7 @@ def main(argv=None):
     model = model.to(device)
     ema = EMA(model, args.ema_decay)
     diffusion = GaussianDiffusion(model, config).to(device)
+    averaged = GaussianDiffusion(GuidedModel(ema.model, args.guidance_scale), config).to(device)
 
     # Run folder, resume
     rebuild |= {"model_config": model_config, "diffusion_config": vars(config)}
@@ -128,9 +118,8 @@ def main(argv=None):
         # Draw, save
         look_at = None
         if run.draws_after(epoch):
-            look_at = run.folder / f"samples_epoch_{epoch:03d}.png"
             with autocast:
-                draw_grid(ema.model, config, decode, class_embeddings, args, device, look_at)
+                look_at = draw_class_grid(averaged, decode, class_embeddings, args, device, run.folder, epoch)
         run.finish_epoch(losses.means(), look_at=look_at)
 
     run.finish(parse_args([]), {"embed_dim": class_embeddings.shape[1]})

@@ -7,7 +7,7 @@ Notation: B images, K classes, D = `embed_dim`.
 
 Simplified against the paper: a "text" is a label and its encoder a table of learned embeddings; all K texts
 stand beside every batch of images. With ten labels a batch holds many images of each, so the loss takes all
-of them as right (Khosla et al. 2020, supervised contrastive learning), where the paper's would call all but
+of them as correct (Khosla et al. 2020, supervised contrastive learning), where the paper's would call all but
 one wrong.
 """
 
@@ -126,7 +126,7 @@ class TinyCLIP(nn.Module):
 
 
 def clip_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the symmetric contrastive loss, right when labels repeat in the batch.
+    """Return the symmetric contrastive loss, correct when labels repeat in the batch.
 
     image -> label: the cross-entropy of each image's softmax over the K labels
     label -> image: for each label c in the batch, KL(uniform over its n_c images || its softmax over the B

@@ -186,29 +186,32 @@ def image_metrics(
 
 
 def report_accuracy(wanted: Tensor, seen: Tensor, seed: int) -> None:
-    """Print the share of digits that are what was asked for, per digit and overall with a bootstrap error."""
-    right = (wanted == seen).double()
+    """Print the share of digits that are the requested ones, per digit and overall with a bootstrap error."""
+    correct = (wanted == seen).double()
     generator = torch.Generator().manual_seed(seed)
-    resampled = torch.randint(len(right), (BOOTSTRAPS, len(right)), generator=generator)
-    error = right[resampled].mean(dim=1).std().item()
-    print(f"as asked for: {right.mean():.2%} +- {error:.2%} (bootstrap)")
-    shares = [f"{digit}: {right[wanted == digit].mean():.1%}" for digit in range(NUM_CLASSES)]
+    resampled = torch.randint(len(correct), (BOOTSTRAPS, len(correct)), generator=generator)
+    error = correct[resampled].mean(dim=1).std().item()
+    print(f"as requested: {correct.mean():.2%} +- {error:.2%} (bootstrap)")
+    shares = [f"{digit}: {correct[wanted == digit].mean():.1%}" for digit in range(NUM_CLASSES)]
     print("per digit:    " + "  ".join(shares))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Return the flags."""
     parser = flags.Parser(__doc__)
     add = parser.add_argument
-    add("checkpoint", type=flags.path, help="of any stage that draws")
-    add("--cache-dir", type=flags.path, default=Path("result/evaluate"), help="where the classifier is kept")
+    add("checkpoint", type=flags.path, help="checkpoint of any stage but CLIP, or the folder of a run")
+    add(
+        "--cache-dir",
+        type=flags.path,
+        default=Path("result/evaluate"),
+        help="folder that keeps the classifier",
+    )
     flags.add_drawing_flags(parser, n=2000, least=100, most=10000, precision="auto")
     return parser.parse_args(argv)
 
 
 @exit_codes
 def main(argv: list[str] | None = None) -> None:
-    """Draw, judge, print."""
     args = parse_args(argv)
     device = runtime.pick_device(args.device)
     saved = checkpoint.load(args.checkpoint, *DRAWING_STAGES)
@@ -240,7 +243,7 @@ def main(argv: list[str] | None = None) -> None:
         columns["decoded"] = image_metrics((decoded, *judge(classifier, decoded)), test, others)
 
     print(f"{args.checkpoint}: {saved['stage']}, epoch {saved['epoch']}; {args.n} digits in {seconds:.0f} s")
-    print(f"classifier: {accuracy:.2%} right on the {dataset} test set")
+    print(f"classifier: {accuracy:.2%} accuracy on the {dataset} test set")
     print(f"{'':24}" + "".join(f"{name:>10}" for name in columns))
     for name in columns["drawn"]:
         print(f"{name:24}" + "".join(f"{column[name]:10.3f}" for column in columns.values()))

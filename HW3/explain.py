@@ -10,7 +10,7 @@ walk: from digit to digit through the VAE's latent space, along great circles. t
 dimensions, one at a time. kl: the same digits and prior samples through several VAEs, whose KL weights
 differ, and what latent diffusion draws in their spaces, where its runs are given too. steps: DDIM with few
 and many steps, and DDPM, from one start noise. guidance: tiny SD with growing guidance scales, and the share
-of its digits that are what was asked for, by the classifier of HW3.evaluate.
+of its digits that are the requested ones, by the classifier of HW3.evaluate.
 
 Papers: Shoemake 1985 (slerp) and White 2016, "Sampling Generative Networks", which walks along great circles
 because Gaussian latents of many dimensions lie near a sphere.
@@ -158,7 +158,7 @@ def draw_steps(saved: dict, args: argparse.Namespace) -> Image.Image:
 
 
 def draw_guidance(saved: dict, args: argparse.Namespace) -> Image.Image:
-    """Draw the same start noise with several guidance scales, and count which digits are right."""
+    """Draw the same start noise with several guidance scales, and count the correct digits."""
     dataset = saved["args"]["dataset"]
     train_loader, _, _ = get_mnist_dataloaders(args.data_dir, dataset=dataset, device=args.device)
     classifier = load_classifier(args.cache_dir, dataset, train_loader, args.device)
@@ -168,10 +168,10 @@ def draw_guidance(saved: dict, args: argparse.Namespace) -> Image.Image:
     for scale in GUIDANCE_SCALES:
         draw = restore(saved, Sampling(guidance_scale=scale), args.device)
         images = draw_in_parts(draw, labels, runtime.seeded_generator(args.seed, "explain"))
-        right = (judge(classifier, images)[1].argmax(dim=1) == labels).float().mean()
+        correct = (judge(classifier, images)[1].argmax(dim=1) == labels).float().mean()
         drawn.append(images[: 2 * NUM_CLASSES])
-        rows.append(f"w = {scale:g}: {right:.1%} right")
-        print(f"guidance scale {scale:g}: {right:.1%} of {n} digits are what was asked for", flush=True)
+        rows.append(f"w = {scale:g}: {correct:.1%} correct")
+        print(f"guidance scale {scale:g}: {correct:.1%} of {n} digits are the requested ones", flush=True)
     columns = [str(label) for label in labels[: 2 * NUM_CLASSES].tolist()]
     return boards.board(torch.cat(drawn), len(columns), rows=rows, columns=columns)
 
@@ -186,31 +186,30 @@ PICTURES: dict[str, tuple[Callable[..., Image.Image], tuple[str, ...]]] = {  # a
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Return the flags."""
     parser = flags.Parser(__doc__)
     add = parser.add_argument
-    add("picture", choices=tuple(PICTURES), help="what to draw")
+    add("picture", choices=tuple(PICTURES), help="picture to draw")
     add(
         "checkpoints",
         type=flags.paths,
         nargs="+",
-        help="or the run's folder; kl takes two or more",
+        help="checkpoint or folder of a run; kl takes two or more",
     )
-    add("--out", type=flags.png_path, help="the picture; result/explain/PICTURE.png when not given")
+    add("--out", type=flags.png_path, help="path of the picture; default: result/explain/PICTURE.png")
     add(
         "--n",
         type=flags.integer(20, 10000),
-        help="of guidance: digits to judge per scale; 200 when not given",
+        help="for guidance: digits to classify per scale; default: 200",
     )
-    add("--seed", type=flags.integer(0, 2**32 - 1), default=42, help="of all randomness")
-    add("--data-dir", type=flags.path, default=Path("data"), help="folder of the data set, or its parent")
+    add("--seed", type=flags.integer(0, 2**32 - 1), default=42, help="random seed")
+    add("--data-dir", type=flags.path, default=Path("data"), help="folder of the data set, or one above it")
     add(
         "--cache-dir",
         type=flags.path,
         default=Path("result/evaluate"),
-        help="of guidance: where the classifier is kept",
+        help="for guidance: folder that keeps the classifier",
     )
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to draw")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="device to draw on")
     args = parser.parse_args(argv)
     args.checkpoints = [path for named in args.checkpoints for path in named]
     if (len(args.checkpoints) > 1) != (args.picture == "kl"):
@@ -223,7 +222,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 @exit_codes
 def main(argv: list[str] | None = None) -> None:
-    """Draw, and say where the picture is."""
     args = parse_args(argv)
     args.device = runtime.pick_device(args.device)
     args.out = args.out or Path(f"result/explain/{args.picture}.png")

@@ -1,12 +1,12 @@
 """Write one page that shows all runs in a folder: `python -m HW3.gallery result` writes result/index.html.
 
 Each run has a panel: a slider over the epochs of its grids, its curves, times, flags and checkpoints. Stages
-without a run stand there with the command that makes one. The scripts refresh the page after every epoch,
+without a run are listed with the command that makes one. The scripts refresh the page after every epoch,
 from what lies on disk alone: metrics.csv, flags.json and the names of the pictures; no checkpoint is opened.
 It lies beside the folder of the run: result/index.html for result/vae.
 
 The page needs no network and no server. It shows the pictures that lie beside it, unless it is written with
---embed, for handing in or sending away. How it looks and behaves stands in gallery.html.
+--embed, for handing in or sending away. Its looks and behaviour are in gallery.html.
 """
 
 import argparse
@@ -209,18 +209,16 @@ def refresh(folder: Path) -> None:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Return the flags."""
     parser = flags.Parser(__doc__)
     parser.add_argument(
-        "folder", type=flags.path, nargs="?", default=Path("result"), help="which holds the runs"
+        "folder", type=flags.path, nargs="?", default=Path("result"), help="folder that holds the runs"
     )
-    parser.add_argument("--embed", action="store_true", help="put the pictures into the page")
+    parser.add_argument("--embed", action="store_true", help="embed the pictures in the page")
     return parser.parse_args(argv)
 
 
 @exit_codes
 def main(argv: list[str] | None = None) -> None:
-    """Write the page, and say where."""
     args = parse_args(argv)
     if not args.folder.is_dir():
         raise UsageError(f"{args.folder} is not a folder; train first, as with: python train_clip.py")

@@ -90,7 +90,7 @@ class Muon(torch.optim.Optimizer):
     with the weight seen as a matrix (M, N): outputs and inputs of a layer, a convolution's kernel with the
     inputs; a vector is one row. The rate of the n-th step falls, because a step's length does not: made
     orthogonal, the noise of a gradient is as long near the end as at the start. It does not ask how long the
-    training will be, so one that is resumed for more epochs goes on as a longer one.
+    training will be, so one that is resumed for more epochs continues as a longer one.
 
     Args:
         params: the parameters.

@@ -81,7 +81,7 @@ class Trace:
 def clip_board(
     saved: dict[str, Any], args: argparse.Namespace, device: torch.device
 ) -> tuple[Image.Image, str]:
-    """Return a picture of test images with the labels nearest to them, of the mistakes, and of the confusion
+    """Return a picture of test images with their predicted labels, of the mistakes, and of the confusion
     matrix; and the accuracy in words."""
     model = checkpoint.rebuild(TinyCLIP, saved["model_config"])
     checkpoint.load_weights(model, saved["model_state"])
@@ -103,25 +103,24 @@ def clip_board(
 
     counts = torch.zeros(NUM_CLASSES, NUM_CLASSES, dtype=torch.long)
     counts.index_put_((labels, predictions), torch.tensor(1), accumulate=True)
-    accuracy = f"{1 - len(wrong) / len(labels):.2%} of {len(labels):,} test images are right"
+    accuracy = f"{1 - len(wrong) / len(labels):.2%} of {len(labels):,} test images are correct"
     names = [f"{name}  {label}" for label, name in enumerate(class_names(dataset))]
     first = torch.arange(min(args.n or BOARD_IMAGES, len(labels)))
-    parts = [(f"The first {len(first)} test images, and the label nearest to each", labelled(first))]
+    parts = [(f"The first {len(first)} test images, and their predicted labels", labelled(first))]
     if len(wrong):
         shown = wrong[:BOARD_MISTAKES]
         parts.append((f"Mistakes, {len(shown)} of {len(wrong)}", labelled(shown)))
     matrix = boards.confusion_matrix(counts, names)
-    title = f"Row: right class; column: nearest. {accuracy}"
+    title = f"Row: true class; column: prediction. {accuracy}"
     columns = [boards.stack(parts), boards.stack([(title, matrix)])]
     return boards.stack([("", column) for column in columns], beside=True), accuracy
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Return the flags."""
     parser = flags.Parser(__doc__)
     add = parser.add_argument
-    add("checkpoint", type=flags.path, help="of any stage")
-    add("--out", type=flags.png_path, help="the picture; result/sample/STAGE.png when not given")
+    add("checkpoint", type=flags.path, help="checkpoint of any stage, or the folder of a run")
+    add("--out", type=flags.png_path, help="path of the picture; default: result/sample/STAGE.png")
     add("--prompt", help='what tiny SD shall draw: 31415, or "seven three nine"; repeated up to --n')
     add("--gif", action="store_true", help="also write the denoising as an animation")
     add("--strip", action="store_true", help="also write x_t and the prediction of x0 over the steps")
@@ -151,7 +150,6 @@ def choose_labels(saved: dict[str, Any], prompt: str | None, n: int | None) -> t
 
 @exit_codes
 def main(argv: list[str] | None = None) -> None:
-    """Draw, and say where the picture is."""
     args = parse_args(argv)
     device = runtime.pick_device(args.device)
     saved = checkpoint.load(args.checkpoint, *DRAWING_STAGES, "clip")

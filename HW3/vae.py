@@ -103,7 +103,7 @@ class LatentSpace(nn.Module):
     """The latents of a frozen VAE as data for diffusion: the means of q(z|x), centred and scaled.
 
     Rombach et al. 2022, section G, scale the latents so that their deviation over all dimensions is 1 and the
-    noise schedule fits them. Simplified: the mean of q(z|x) stands for a sample of it, of which most is noise
+    noise schedule fits them. Simplified: the mean of q(z|x) replaces a sample of it, of which most is noise
     that diffusion would have to learn (tests/benchmarks/README.md).
 
     Args:

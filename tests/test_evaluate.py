@@ -1,4 +1,4 @@
-"""The figures of `python -m HW3.evaluate`: right on cases with a known answer, and drawn from every stage."""
+"""The metrics of `python -m HW3.evaluate`: right on cases with a known answer, and drawn from every stage."""
 
 import pytest
 import torch
@@ -64,7 +64,7 @@ def test_every_stage_is_drawn_and_judged(trained, cache, capsys, monkeypatch, st
     assert evaluate.main([str(trained.checkpoint(stage)), *flags]) == 0
     printed = capsys.readouterr().out
     assert "100 digits" in printed and "Frechet distance" in printed
-    assert ("as asked for" in printed) == (stage == "tiny_sd")
+    assert ("as requested" in printed) == (stage == "tiny_sd")
     assert ("decoded" in printed) == (stage in ("vae", "latent_diffusion"))
 
 

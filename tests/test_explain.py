@@ -107,7 +107,7 @@ def test_guidance_counts_right_digits(trained, tmp_path, capsys, monkeypatch):
     out = tmp_path / "x.png"
     flags = ["--n=20", f"--cache-dir={tmp_path}", f"--out={out}"]
     assert run("guidance", trained.checkpoint("tiny_sd"), *flags) == 0
-    assert capsys.readouterr().out.count("of 20 digits are what was asked for") == 2
+    assert capsys.readouterr().out.count("of 20 digits are the requested ones") == 2
     assert out.exists()
 
 

@@ -147,7 +147,7 @@ def test_failure_of_the_second_step_leaves_the_former_file(tmp_path, monkeypatch
     monkeypatch.setattr(
         os, "rename", fail_with(errno.EIO, lambda source, _: str(source).endswith(".tmp"), rename)
     )
-    with pytest.raises(RunError, match="a former one is unharmed"):
+    with pytest.raises(RunError, match="the previous version is unharmed"):
         files.write_whole(path, b"later")
     assert path.read_text() == "former" and names(tmp_path) == ["x.txt"]
 
@@ -399,7 +399,7 @@ def test_other_precision_of_a_resumed_run_is_named(tmp_path, capsys, monkeypatch
     assert train("vae", tmp_path, "--resume", "--precision=bf16") == 2
     assert "--precision bf16 (was --precision fp32)" in capsys.readouterr().err
     assert train("vae", tmp_path, "--resume") == 0
-    assert "note: the run was trained in fp32, here it goes on in bf16" in capsys.readouterr().err
+    assert "note: the run was trained in fp32, and continues here in bf16" in capsys.readouterr().err
 
 
 def test_width_of_clip_is_read_from_its_checkpoint(tmp_path, capsys):

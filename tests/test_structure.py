@@ -145,8 +145,8 @@ def test_everything_public_has_a_docstring(path):
             assert ast.get_docstring(node), f"line {getattr(node, 'lineno', 1)}: no docstring"
             for member in node.body:
                 if isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
-                    argparse_documents = path.stem == "flags" and isinstance(node, ast.ClassDef)
-                    assert argparse_documents or ast.get_docstring(member), f"{member.name} has no docstring"
+                    tells_nothing = member.name in ("main", "parse_args", "error")
+                    assert tells_nothing or ast.get_docstring(member), f"{member.name} has no docstring"
 
 
 def test_pictures_of_the_readme_are_there():

@@ -62,7 +62,7 @@ CONTAINERS = (dict, OrderedDict, list, tuple)
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Write a checkpoint to path, atomically: an interruption leaves the former one.
+    """Write a checkpoint to path, atomically: an interruption leaves the previous one.
 
     Raises:
         RunError: if a number in it is not finite, something in it could not be read again, or it can't be
@@ -259,7 +259,7 @@ def load_resumed(
     trained_in, now = checkpoint.get("precision"), resolve_precision(args.device, args.precision)
     if trained_in not in (None, now):  # None: written before it was recorded
         if args.precision == "auto":
-            note_once(f"the run was trained in {trained_in}, here it goes on in {now}; see --precision")
+            note_once(f"the run was trained in {trained_in}, and continues here in {now}; see --precision")
         else:
             changed.append(f"--precision {now} (was --precision {trained_in})")
     for name in kept:

@@ -226,7 +226,7 @@ def unpack(archive: Path, target: Path, name: str, dataset: str) -> str | None:
 
 
 def download_first(utils, urls: list[str], folder: str, md5: str) -> None:
-    """Download and unpack the first of some URLs that has the right bytes; raise the last one's error."""
+    """Download and unpack the first of some URLs that has the correct bytes; raise the last one's error."""
     for url in urls:
         try:
             return utils.download_and_extract_archive(url, folder, md5=md5)

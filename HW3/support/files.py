@@ -70,7 +70,7 @@ def write_whole(path: Path, content: bytes, *, patience: float | None = None) ->
         patience: seconds to wait for another program that holds the file; PATIENCE when None.
 
     Raises:
-        RunError: if it can't be written; the former file is left as it was.
+        RunError: if it can't be written; the previous file is left as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -80,7 +80,9 @@ def write_whole(path: Path, content: bytes, *, patience: float | None = None) ->
             flush_to_disk(file.fileno())
         replace(temporary, path, PATIENCE if patience is None else patience)
     except OSError as error:
-        raise RunError(f"{path} can't be written: {error.strerror}; a former one is unharmed") from error
+        raise RunError(
+            f"{path} can't be written: {error.strerror}; the previous version is unharmed"
+        ) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -116,7 +118,7 @@ def replace(source: Path, target: Path, patience: float) -> None:
 
 
 def recover(target: Path) -> None:
-    """Undo or complete a renaming in two steps that was interrupted: a former file gets its name back."""
+    """Undo or complete a renaming in two steps that was interrupted: the previous file gets its name back."""
     former = _former(target)
     if former.is_file():
         if target.exists():

@@ -20,7 +20,7 @@ MANY = 1_000_000  # epochs, or images in a batch; more is a slip of the keyboard
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Show the script's docstring as it stands, and the defaults that say something."""
+    """Show the script's docstring unchanged, and the defaults that are informative."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return (
@@ -152,66 +152,81 @@ def add_run_flags(
 ) -> None:
     """Add the flags that every script has, with the defaults of this one."""
     add = parser.add_argument
-    add("--data-dir", type=path, default=Path(data_dir), help="folder of the data set, or its parent")
-    add("--dataset", choices=tuple(DATASETS), default="mnist", help="what to train on")
+    add("--data-dir", type=path, default=Path(data_dir), help="folder of the data set, or one above it")
+    add("--dataset", choices=tuple(DATASETS), default="mnist", help="data set to train on")
     add(
         "--out-dir",
         "--output-dir",
         type=path,
         default=Path(out_dir),
-        help="folder of pictures and checkpoints",
+        help="folder for pictures and checkpoints",
     )
-    add("--epochs", type=integer(1, MANY), default=epochs, help="epochs in all, with those before --resume")
+    add(
+        "--epochs",
+        type=integer(1, MANY),
+        default=epochs,
+        help="number of epochs, including those before --resume",
+    )
     add("--batch-size", type=integer(1, MANY), default=batch_size, help="images per training step")
     add(
         "--lr",
         type=real(0, 1, above=True),
         default=lr,
-        help="learning rate; what it means in stages 2, 3 and 5: HW3/optim.py",
+        help="learning rate of the stage's optimizer; see HW3/optim.py for stages 2, 3 and 5",
     )
-    add("--ema-decay", type=real(0, 1, below=True), default=0.999, help="of the weights' moving average")
-    add("--seed", type=integer(0, 2**32 - 1), default=42, help="of all randomness")
     add(
-        "--num-workers", type=integer(0, 64), default=0, help="processes that make batches; 0 is fastest here"
+        "--ema-decay",
+        type=real(0, 1, below=True),
+        default=0.999,
+        help="decay of the moving average of the weights",
     )
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to train")
+    add("--seed", type=integer(0, 2**32 - 1), default=42, help="random seed")
     add(
-        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of the model's multiplications"
+        "--num-workers", type=integer(0, 64), default=0, help="processes that load batches; 0 is fastest here"
     )
-    add("--limit-batches", type=integer(1), help="batches per epoch, for a quick look; all when not given")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="device to train on")
+    add(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
+        help="precision of the model's arithmetic",
+    )
+    add("--limit-batches", type=integer(1), help="batches per epoch, for a quick look; default: all")
     add("--resume", action="store_true", help="continue the run in the output folder")
 
 
 def add_diffusion_flags(parser: Parser) -> None:
     """Add the flags of the schedule and of the samplers, for `parse_diffusion_args`."""
     add = parser.add_argument
-    add("--timesteps", type=integer(2, 100_000), default=1000, help="steps T of the forward process")
+    add(
+        "--timesteps", type=integer(2, 100_000), default=1000, help="number of steps T of the forward process"
+    )
     add(
         "--beta-start",
         type=real(0, 1, above=True, below=True),
-        help="first beta; 1e-4 * 1000 / T when not given",
+        help="first beta; default: 1e-4 * 1000 / T",
     )
     add(
         "--beta-end",
         type=real(0, 1, above=True, below=True),
-        help="last beta; 0.02 * 1000 / T when not given",
+        help="last beta; default: 0.02 * 1000 / T",
     )
     add(
         "--ddim-steps",
         type=integer(1),
-        help="steps of the DDIM sampler; 200 (stage 5: 50), or all timesteps if fewer, when not given",
+        help="steps of the DDIM sampler; default: 200 (stage 5: 50), or T if that is less",
     )
     add(
         "--ddim-eta",
         type=real(0, 1),
         default=0.0,
-        help="noise of the DDIM sampler: 0 none, 1 as much as DDPM's",
+        help="noise of the DDIM sampler: 0 is none, 1 as much as DDPM's",
     )
     add(
         "--sample-every",
         type=integer(1),
         default=1,
-        help="draw grids every so many epochs, and after the last",
+        help="number of epochs between two grids; the last epoch always draws",
     )
 
 
@@ -228,28 +243,34 @@ def add_unet_flags(parser: Parser, *, channel_mults: str, num_res_blocks: str) -
         "--channel-mults",
         type=integers(1, 64, most_items=6),
         default=channel_mults,
-        help="multiples of them, level by level",
+        help="channels of each level, as multiples of that",
     )
     add(
         "--num-res-blocks",
         type=integers(1, 64, most_items=6),
         default=num_res_blocks,
-        help="residual blocks level by level, down and up; the last number holds for all further levels",
+        help="residual blocks per level, down and up; the last number holds for all further levels",
     )
 
 
 def add_drawing_flags(parser: Parser, *, n: int | None, least: int, most: int, precision: str) -> None:
     """Add the flags of the commands that draw from a checkpoint."""
     add = parser.add_argument
-    add("--n", type=integer(least, most), default=n, help="digits to draw")
-    add("--sampler", choices=("ddim", "ddpm"), help="how to draw; ddim when not given")
-    add("--steps", type=integer(1), help="of DDIM; 50, or all the model's timesteps if fewer, when not given")
-    add("--eta", type=real(0, 1), help="of DDIM: 0 no noise, 1 as much as DDPM's; 0 when not given")
-    add("--guidance-scale", type=real(0), help="of tiny SD: 1 plain, 0 unconditional; 2 when not given")
-    add("--seed", type=integer(0, 2**32 - 1), default=42, help="of the drawing")
-    add("--data-dir", type=path, default=Path("data"), help="folder of the data set, or its parent")
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to draw")
-    add("--precision", choices=("auto", "fp32", "bf16"), default=precision, help="of the drawing")
+    add("--n", type=integer(least, most), default=n, help="number of digits to draw")
+    add("--sampler", choices=("ddim", "ddpm"), help="sampler; default: ddim")
+    add("--steps", type=integer(1), help="steps of DDIM; default: 50, or T if that is less")
+    add("--eta", type=real(0, 1), help="noise of DDIM: 0 is none, 1 as much as DDPM's; default: 0")
+    add(
+        "--guidance-scale",
+        type=real(0),
+        help="guidance of tiny SD: 1 is plain conditional, 0 unconditional; default: 2",
+    )
+    add("--seed", type=integer(0, 2**32 - 1), default=42, help="random seed")
+    add("--data-dir", type=path, default=Path("data"), help="folder of the data set, or one above it")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="device to draw on")
+    add(
+        "--precision", choices=("auto", "fp32", "bf16"), default=precision, help="precision of the arithmetic"
+    )
 
 
 def data_options(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:

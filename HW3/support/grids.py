@@ -12,7 +12,7 @@ from HW3.diffusion import GaussianDiffusion
 from HW3.support.files import write_whole
 from HW3.support.runtime import import_torchvision, seeded_generator
 
-NUM_SAMPLES = 64
+NUM_SAMPLES, NUM_ROWS = 64, 8
 
 
 def save_grid(images: Tensor, path: Path, columns: int = 8) -> None:
@@ -51,4 +51,30 @@ def draw_grids(
             )
         path = folder / f"samples_{sampler}_epoch_{epoch:03d}.png"
         save_grid(decode(samples), path)
+    return path
+
+
+def draw_class_grid(
+    diffusion: GaussianDiffusion,
+    decode: Callable[[Tensor], Tensor],
+    class_embeddings: Tensor,
+    args: Namespace,
+    device: torch.device,
+    folder: Path,
+    epoch: int,
+) -> Path:
+    """Draw rows of one digit per class by DDIM; return the path of the grid.
+
+    Args:
+        diffusion: with the averaged weights, and guidance.
+        decode, args, device, folder, epoch: as for `draw_grids`.
+        class_embeddings: conditions (K, D), one per class.
+    """
+    cond = class_embeddings.repeat(NUM_ROWS, 1)  # (K, D) -> (8 K, D)
+    generator = seeded_generator(args.seed, "grid")
+    samples = diffusion.sample_ddim(
+        len(cond), device, args.ddim_steps, args.ddim_eta, cond, generator=generator
+    )
+    path = folder / f"samples_epoch_{epoch:03d}.png"
+    save_grid(decode(samples), path, columns=len(class_embeddings))
     return path

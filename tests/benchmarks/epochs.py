@@ -90,7 +90,7 @@ def run_stage(stage: str, started: float, report: Path, flags: list[str]) -> Non
         ("evaluation", "evaluate"),
         ("evaluation", "accuracy"),
         ("drawing", "draw_grids"),
-        ("drawing", "draw_grid"),
+        ("drawing", "draw_class_grid"),
     ):
         if hasattr(script, name):
             watch.time(part, script, name)
