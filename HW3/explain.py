@@ -33,7 +33,7 @@ from torch import Tensor
 
 from HW3.data import NUM_CLASSES, all_examples, get_mnist_dataloaders
 from HW3.evaluate import judge, load_classifier
-from HW3.support import boards, checkpoint, flags, runtime
+from HW3.support import boards, checkpoint, flag_types, flags, runtime
 from HW3.support.files import prepare_file
 from HW3.support.restore import Sampling, draw_in_parts, restore, restore_vae
 from HW3.vae import ConvVAE, kl_divergence, vae_loss
@@ -191,11 +191,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("picture", choices=tuple(PICTURES), help="picture to draw")
     add(
         "checkpoints",
-        type=flags.paths,
+        type=flag_types.paths,
         nargs="+",
         help="checkpoint or folder of a run; kl takes two or more",
     )
-    add("--out", type=flags.png_path, help="path of the picture; default: result/explain/PICTURE.png")
+    add("--out", type=flag_types.png_path, help="path of the picture; default: result/explain/PICTURE.png")
     add(
         "--n",
         type=flags.integer(20, 10000),

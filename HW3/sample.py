@@ -26,7 +26,7 @@ from torch import Tensor
 
 from HW3.clip import TinyCLIP, prompt_to_labels
 from HW3.data import NUM_CLASSES, all_examples, get_mnist_dataloaders
-from HW3.support import boards, checkpoint, flags, runtime
+from HW3.support import boards, checkpoint, flag_types, flags, runtime
 from HW3.support.data_files import class_names
 from HW3.support.files import prepare_file
 from HW3.support.grids import save_grid
@@ -120,7 +120,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = flags.Parser(__doc__)
     add = parser.add_argument
     add("checkpoint", type=flags.path, help="checkpoint of any stage, or the folder of a run")
-    add("--out", type=flags.png_path, help="path of the picture; default: result/sample/STAGE.png")
+    add("--out", type=flag_types.png_path, help="path of the picture; default: result/sample/STAGE.png")
     add("--prompt", help='what tiny SD shall draw: 31415, or "seven three nine"; repeated up to --n')
     add("--gif", action="store_true", help="also write the denoising as an animation")
     add("--strip", action="store_true", help="also write x_t and the prediction of x0 over the steps")

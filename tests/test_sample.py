@@ -169,7 +169,7 @@ def test_board_of_clip_says_what_it_predicts(trained, tmp_path, capsys):
     out = tmp_path / "board.png"
     assert run(trained.checkpoint("clip"), f"--out={out}") == 0
     printed = capsys.readouterr().out
-    assert str(out) in printed and "of 2,000 test images are right" in printed
+    assert str(out) in printed and "of 2,000 test images are correct" in printed
     with Image.open(out) as picture:
         colours = picture.convert("RGB").getcolors(2**24)
     assert any(colour == (192, 0, 0) for _, colour in colours), "two steps of training make mistakes: red"

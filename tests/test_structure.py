@@ -33,7 +33,8 @@ MAY_IMPORT = {  # of the package; what is not named here imports nothing of it. 
     "support.runtime": {"support.process"},
     "support.boards": {"support.files"},
     "support.data_files": {"support", "support.files", "support.process", "support.runtime"},
-    "support.flags": {"diffusion", "support", "support.data_files"},
+    "support.flag_types": {"support", "support.process"},
+    "support.flags": {"diffusion", "support", "support.data_files", "support.flag_types"},
     "support.grids": {"diffusion", "support.files", "support.runtime"},
     "support.reference": {"support"},
 }
