@@ -18,6 +18,7 @@ COMMANDS = {"sample", "explain", "evaluate", "gallery"}  # python -m HW3.NAME
 MAY_PRINT = {"files", "process", "run", "run_folder", "runtime"} | COMMANDS
 MAY_PARSE = {
     "checkpoint",
+    "flag_types",
     "flags",
     "grids",
     "reference",
