@@ -7,6 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from HW3.support.files import visible  # noqa: E402
 from HW3.support.stages import STAGES  # noqa: E402
 
 FOLDER = Path("result/demo")
@@ -20,7 +21,22 @@ FLAGS = {
 }
 
 
+def open_exercises():
+    """Return where the exercises that are not written yet are, as file:line: what."""
+    found = []
+    for path in visible(ROOT / "HW3", "*.py"):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if line.strip().startswith("raise NotImplementedError("):
+                found.append(f"HW3/{path.name}:{number}: {line.split('(')[1].strip(')')}")
+    return found
+
+
 def main():
+    if exercises := open_exercises():
+        print(
+            "The demo needs the exercises, which are not written yet:", *exercises, sep="\n", file=sys.stderr
+        )
+        return 2
     print("Training small versions of all five stages on synthetic digits: minutes on 2 cores with bf16.")
     for name, stage in STAGES.items():
         flags = ["--dataset=synthetic", f"--out-dir={FOLDER / name}", *FLAGS[name]]

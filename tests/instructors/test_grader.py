@@ -231,6 +231,8 @@ def test_handout(tmp_path):
     assert not (handout / "tests/instructors").exists()
     done = subprocess.run(["make", "-n", "handout"], cwd=handout, capture_output=True, text=True)
     assert done.returncode == 2 and "No rule to make target" in done.stderr
+    done = subprocess.run([sys.executable, "tests/demo.py"], cwd=handout, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("HW3/") == len(EXERCISES) and not done.stdout
     make_source(tmp_path)
     results = autograde(tmp_path)
     unsolved = {name for name, verdict in verdicts(results["tests"]).items() if verdict == "not implemented"}
