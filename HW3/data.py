@@ -28,7 +28,7 @@ class ImageBatches(Dataset):
     """Serve whole batches of images, padded once and converted as they are asked for.
 
     Args:
-        images: uint8 (N, 28, 28).
+        images: uint8 (N, 28, 28) or (N, 32, 32).
         labels: int64 (N,), 0 to 9.
         device: where the images rest and the batches are made.
     """

@@ -19,7 +19,7 @@ from pathlib import Path
 if not __package__:  # run as a file, as by an editor's button: the package is in the folder above
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from HW3.support.process import exit_codes
+from HW3.support.process import UsageError, exit_codes
 
 import torch
 import torch.nn.functional as F
@@ -218,6 +218,8 @@ def main(argv: list[str] | None = None) -> None:
     draw = restore(saved, choose_sampling(saved, args), device)
     dataset = saved["args"]["dataset"]
     train_loader, _, test_loader = get_mnist_dataloaders(args.data_dir, dataset=dataset, device=device)
+    if args.n >= len(train_loader.dataset):
+        raise UsageError(f"--n {args.n}: must be less than the {len(train_loader.dataset)} training images")
     classifier = load_classifier(args.cache_dir, dataset, train_loader, device)
 
     start = time.perf_counter()

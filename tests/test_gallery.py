@@ -54,6 +54,11 @@ def data_of(page: Path) -> dict:
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text)[1])
 
 
+def part(page: Path, stage: str) -> dict:
+    """Return the part of a page that is about a stage."""
+    return next(p for p in data_of(page)["parts"] if p["title"] == gallery.title(STAGES[stage]))
+
+
 def test_scripts_refresh_the_page_after_every_epoch(trained):
     data = data_of(trained.folder / "index.html")
     assert [part["name"] for part in data["parts"]] == list(STAGES)
@@ -71,7 +76,8 @@ def test_page_names_what_is_there_and_what_is_missing(result, tmp_path):
     assert clip["board"].endswith("result/clip/clip_latest.pt") and "board" not in vae
     assert clip["metrics"][1] == {"epoch": 2, "loss": 0.25, "val_accuracy": 0.97, "seconds": 30}
     missing = [part for part in data["parts"] if "command" in part]
-    assert [part["title"].split(":")[0] for part in missing] == ["Stage 2", "Stage 3", "Stage 5"]
+    titles = [gallery.title(stage) for name, stage in STAGES.items() if name not in ("vae", "clip")]
+    assert [part["title"] for part in missing] == titles
     assert missing[1]["needs"] == "stage 1"
 
 
@@ -99,7 +105,7 @@ def test_command_of_a_missing_stage_takes_the_data_set_of_the_run_that_it_builds
     for name, dataset in (("clip", "kmnist"), ("vae", "fashion_mnist")):
         flags = json.loads((result / name / "flags.json").read_text())
         (result / name / "flags.json").write_text(json.dumps(flags | {"dataset": dataset}))
-    _, _, latent, _, tiny_sd = data_of(gallery.build(result))["parts"]
+    latent, tiny_sd = (part(gallery.build(result), name) for name in ("latent_diffusion", "tiny_sd"))
     assert "--dataset fashion_mnist" in latent["command"] and "vae/convae_latest.pt" in latent["command"]
     assert "--dataset kmnist" in tiny_sd["command"] and "clip/clip_latest.pt" in tiny_sd["command"]
 
@@ -177,7 +183,7 @@ def test_damaged_run_is_named_and_spares_the_others(result, name, content):
     (result / "vae" / name).unlink()
     if content is not None:
         (result / "vae" / name).write_bytes(content.encode(errors="surrogatepass"))
-    vae, *_, clip, _ = data_of(gallery.build(result))["parts"]
+    vae, clip = (part(gallery.build(result), name) for name in ("vae", "clip"))
     assert vae["problem"].startswith(f"{name} is damaged: ") and clip["metrics"]
 
 
@@ -204,7 +210,7 @@ def test_odd_run_is_shown_and_spares_the_others(result, file, content):
     seen = in_browser(
         result / "index.html", "return {panels: $$('.panel').length, text: $('main').textContent};"
     )
-    assert seen["panels"] == 5 and "can't be shown" not in seen["text"]
+    assert seen["panels"] == len(STAGES) and "can't be shown" not in seen["text"]
 
 
 def test_picture_that_is_none_is_left_out(result):
@@ -221,7 +227,7 @@ def test_numbers_of_any_size_leave_the_page_alive(result, low, high):
     (result / "vae/metrics.csv").write_text(f"epoch,loss,seconds\n1,{low},3\n2,{high},3\n")
     gallery.build(result)
     seen = in_browser(result / "index.html", "return {panels: $$('.panel').length};")
-    assert seen["panels"] == 5
+    assert seen["panels"] == len(STAGES)
 
 
 def test_table_saved_by_a_spreadsheet_is_read(result):
@@ -289,7 +295,7 @@ def test_refreshing_opens_no_picture(result, monkeypatch):
     page = gallery.build(result)
     assert not opened and page.stat().st_size < 100_000
     gallery.build(result, embed=True)
-    assert len(opened) == 6 + 5 * 80  # this is how a picture would be opened
+    assert len(opened) == 6 + len(STAGES) * 80  # this is how a picture would be opened
 
 
 DRIVE = """

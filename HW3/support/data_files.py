@@ -55,7 +55,7 @@ MNIST_MD5 = {
 def load_images(
     data_dir: str | os.PathLike, dataset: str, *, train: bool, download: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return images uint8 (N, 28, 28) and labels int64 (N,) of the training or the test set.
+    """Return images uint8 (N, 28, 28) or (N, 32, 32) and labels int64 (N,) of the training or the test set.
 
     Raises:
         UsageError: if files are missing or damaged and can't be fetched.

@@ -67,7 +67,9 @@ def compare(
         standard: the flags of the reference run.
         earlier: the flags of the run of the stage that it builds on.
     """
-    reference = REFERENCES[stage]
+    reference = REFERENCES.get(stage)
+    if reference is None:
+        return "There is no reference run of this stage to compare with"
     other = [
         checkpoint.flag(name, value)
         for name, value in vars(standard).items()

@@ -1,5 +1,6 @@
 """The bookkeeping of a training run, before, between and after its epochs."""
 
+import os
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -122,4 +123,16 @@ class Run:
         """
         print(reference.compare(self.stage.name, self.metrics, self.args, standard, earlier))
         files = [str(path) for path in (self.latest, self.best) if path.exists()]
-        print(f"Done: {', '.join(files)}. Next: {', '.join(self.stage.next_commands(str(self.latest)))}")
+        print(f"Done: {', '.join(files)}. Next: {', '.join(self._next_commands())}")
+
+    def _next_commands(self) -> list[str]:
+        """Return the commands of the next stage and of those that build on this one, on the same data set."""
+        root, this = Path(os.path.abspath(self.folder)).parent, self.stage
+        me = {"name": self.folder.name, "dataset": self.args.dataset}
+        commands = [
+            gallery.command(stage, root, me if stage.needs == this.name else None, self.args.dataset)
+            for stage in STAGES.values()
+            if stage.number == this.number + 1 or stage.needs == this.name
+        ]
+        prompt = " --prompt 31415" if "class_embeddings" in self.rebuild else ""
+        return commands or [f"python -m HW3.sample {self.latest}{prompt}"]

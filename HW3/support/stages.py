@@ -47,15 +47,6 @@ class Stage:
         needs = f"{self.needs_flag} {needs_path}" if needs_path else ""
         return " ".join(filter(None, ["python", f"train_{self.name}.py", self.flags, needs]))
 
-    def next_commands(self, latest: str) -> list[str]:
-        """Return the commands of the next stage and of those that build on this one's checkpoint."""
-        commands = [
-            stage.command(latest if stage.needs == self.name else "")
-            for stage in STAGES.values()
-            if stage.number == self.number + 1 or stage.needs == self.name
-        ]
-        return commands or [f"python -m HW3.sample {latest} --prompt 31415"]
-
 
 STAGES = {
     stage.name: stage

