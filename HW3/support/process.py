@@ -96,11 +96,12 @@ def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
 
 def _is_whole_program() -> bool:
     """Tell whether the script that imports this module is all that the process runs."""
-    frame, names = sys._getframe(1), set()
+    frame, importers = sys._getframe(1), set()
     while frame := frame.f_back:
-        names.add(frame.f_globals.get("__name__"))
-    machinery = {"importlib._bootstrap", "importlib._bootstrap_external", "runpy"}  # the last: python -m
-    return names - machinery == {"__main__"} and not hasattr(sys, "ps1") and not sys.flags.interactive
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith(("importlib", "_frozen_importlib", "runpy")):  # the last: python -m
+            importers.add(name)
+    return importers == {"__main__"} and not hasattr(sys, "ps1") and not sys.flags.interactive
 
 
 def _raise_on_signals(former: dict[int, Callable | int | None]) -> None:
