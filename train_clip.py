@@ -89,7 +89,7 @@ def main(argv=None):
         run.finish_epoch(metrics, is_best=is_best)
 
     print(f"Test accuracy {accuracy(ema.model, test_loader, device):.2%}")
-    run.finish(parse_args([]))
+    run.finish(parse_args([]))  # the reference run has the default flags
 
 
 if __name__ == "__main__":

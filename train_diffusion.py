@@ -50,7 +50,7 @@ def main(argv=None):
     optimizer = Muon(model.parameters(), args.lr)
     config = DiffusionConfig.scaled(args.timesteps, args.beta_start, args.beta_end, clip_x0=True)
     diffusion = GaussianDiffusion(model, config).to(device)
-    averaged = GaussianDiffusion(ema.model, config).to(device)
+    averaged = GaussianDiffusion(ema.model, config).to(device)  # draws, and is never trained
 
     # Run folder, resume
     rebuild = {"model_config": model_config, "diffusion_config": vars(config)}
@@ -78,7 +78,7 @@ def main(argv=None):
                 look_at = draw_grids(averaged, to_unit, args, device, run.folder, epoch)
         run.finish_epoch(losses.means(), look_at=look_at)
 
-    run.finish(parse_args([]))
+    run.finish(parse_args([]))  # the reference run has the default flags
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Papers: Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffus
     python train_tiny_sd.py --epochs 40 --resume                 # continue after an interruption
     python train_tiny_sd.py --vae_ckpt result/vae/convae_latest.pt --out_dir result/tiny_sd_latent
 
-The third runs in the latent space of the VAE, with an MLP instead of the UNet, as the real Stable Diffusion.
+The third runs in the VAE's latent space, with an MLP instead of the UNet, like the real Stable Diffusion.
 
 Needs the checkpoint of train_clip.py. Writes to result/tiny_sd/: samples_epoch_XXX.png (80 digits, every row
 0 to 9, from the same start noise every epoch), tiny_sd_latest.pt, metrics.csv, flags.json.
@@ -55,7 +55,7 @@ def parse_args(argv=None):
 
 
 def build(args, embed_dim, latent_dim):
-    """Return the network, its optimizer, what rebuilds it, and the diffusion, on pixels or on latents."""
+    """Return network, optimizer, the arguments that rebuild the network, and the diffusion's config."""
     if latent_dim is None:
         model_config = {"cond_dim": embed_dim, **flags.unet_config(args)}
         model, shape = UNet(**model_config), {"clip_x0": True}
@@ -106,9 +106,9 @@ def main(argv=None):
         for x, y in runtime.progress(train_loader, losses):
             x0 = encode(x.to(device))
             cond = class_embeddings[y.to(device)]
-            kept = torch.rand(len(y), 1, device=device) >= args.cond_drop_prob
+            keep_label = torch.rand(len(y), 1, device=device) >= args.cond_drop_prob
             with autocast:
-                loss = diffusion.training_loss(x0, cond=cond * kept)  # zeros mean "no condition"
+                loss = diffusion.training_loss(x0, cond=cond * keep_label)  # zeros mean "no condition"
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -81,8 +81,9 @@ class Embedding(nn.Module):
             if cond is not None:
                 raise ValueError("cond was given, but this model was built without cond_dim")
             return embedding
-        # TASK: write the conditional path. Without a condition take zeros; check the shape; return the sum of
-        # the time's embedding and self.cond's, after scaling the unit vectors to components of about 1.
+        # TASK: write the conditional path. Without a condition take zeros; another shape than (B, cond_dim)
+        # is a ValueError; return the sum of the time's embedding and self.cond's, after scaling the unit
+        # vectors to components of about 1.
         ### BEGIN SOLUTION
         if cond is None:
             cond = embedding.new_zeros(len(t), self.cond_dim)

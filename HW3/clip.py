@@ -6,7 +6,7 @@ figure 3.
 Notation: B images, K classes, D = `embed_dim`.
 
 Simplified against the paper: a "text" is a label and its encoder a table of learned embeddings; all K texts
-stand beside every batch of images. With ten labels a batch holds many images of each, so the loss takes all
+are used with every batch of images. With ten labels a batch holds many images of each, so the loss takes all
 of them as correct (Khosla et al. 2020, supervised contrastive learning), where the paper's would call all but
 one wrong.
 """
@@ -158,7 +158,7 @@ def prompt_to_labels(prompt: str, names: Sequence[str]) -> list[int]:
 
     Args:
         prompt: the text.
-        names: of the classes, in the order of their labels; alternatives are parted by "/".
+        names: of the classes, in the order of their labels; alternatives are separated by "/".
 
     Returns:
         Labels, at least one.

@@ -288,8 +288,9 @@ class GaussianDiffusion(nn.Module):
             x_prev in x_t's shape.
         """
         # TASK: write the DDIM update, Eq. (12) with the sigma_t of Eq. (16). self._alpha_bars holds the
-        # numbers alpha_bar_0 to alpha_bar_{T-1}; the last step, t_prev = -1, must land on x0_pred. If the
-        # config clips x0_pred, make eps_pred agree with it first.
+        # numbers alpha_bar_0 to alpha_bar_{T-1}, but not alpha_bar_{-1} = 1: the last step, t_prev = -1, must
+        # land on x0_pred. Rounding may take what is under a root slightly below 0. If the config clips
+        # x0_pred, make eps_pred agree with it first.
         ### BEGIN SOLUTION
         alpha_bar_t = self._alpha_bars[t]
         alpha_bar_prev = self._alpha_bars[t_prev] if t_prev >= 0 else 1.0

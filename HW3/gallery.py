@@ -3,7 +3,7 @@
 Each run has a panel: a slider over the epochs of its grids, its curves, times, flags and checkpoints. Stages
 without a run are listed with the command that makes one. The scripts refresh the page after every epoch,
 from what lies on disk alone: metrics.csv, flags.json and the names of the pictures; no checkpoint is opened.
-It lies beside the folder of the run: result/index.html for result/vae.
+It is next to the folder of the run: result/index.html for result/vae.
 
 The page needs no network and no server. It shows the pictures that lie beside it, unless it is written with
 --embed, for handing in or sending away. Its looks and behaviour are in gallery.html.

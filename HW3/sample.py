@@ -121,7 +121,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("checkpoint", type=flags.path, help="checkpoint of any stage, or the folder of a run")
     add("--out", type=flag_types.png_path, help="path of the picture; default: result/sample/STAGE.png")
-    add("--prompt", help='what tiny SD shall draw: 31415, or "seven three nine"; repeated up to --n')
+    add("--prompt", help='what tiny SD should draw: 31415, or "seven three nine"; repeated up to --n')
     add("--gif", action="store_true", help="also write the denoising as an animation")
     add("--strip", action="store_true", help="also write x_t and the prediction of x0 over the steps")
     flags.add_drawing_flags(parser, n=None, least=1, most=MOST, precision="fp32")

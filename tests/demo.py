@@ -37,7 +37,7 @@ def main():
             "The demo needs the exercises, which are not written yet:", *exercises, sep="\n", file=sys.stderr
         )
         return 2
-    print("Training small versions of all five stages on synthetic digits: minutes on 2 cores with bf16.")
+    print("Training small versions of all five stages on synthetic digits takes a few minutes on 2 cores.")
     for name, stage in STAGES.items():
         flags = ["--dataset=synthetic", f"--out-dir={FOLDER / name}", *FLAGS[name]]
         if stage.needs:

@@ -252,7 +252,8 @@ for line in sys.stdin:  # one child per line, which saves until it is killed
         epoch = 0
         while True:
             epoch += 1
-            state = {"stage": "vae", "epoch": epoch, "model_config": {}, "args": {}, "model_state": {"w": weights + epoch}}
+            state = {"stage": "vae", "epoch": epoch, "model_config": {}, "args": {}}
+            state["model_state"] = {"w": weights + epoch}
             for name in ("convae_best.pt", "convae_latest.pt"):
                 checkpoint.save(folder / name, state)
     print(child, flush=True)

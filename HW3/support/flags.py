@@ -153,7 +153,7 @@ def add_unet_flags(parser: Parser, *, channel_mults: str, num_res_blocks: str) -
         "--num-res-blocks",
         type=integers(1, 64, most_items=6),
         default=num_res_blocks,
-        help="residual blocks per level, down and up; the last number holds for all further levels",
+        help="residual blocks per level, down and up; the last number applies to all further levels",
     )
 
 
