@@ -441,6 +441,32 @@ def test_tool_can_be_run_as_a_file(tool, tmp_path):
     assert done.returncode == 2 and done.stderr.startswith(f"python -m HW3.{tool}: ")
 
 
+@pytest.mark.parametrize(
+    ("start", "guarded"),
+    [
+        (["script.py"], True),
+        (["-m", "script"], True),
+        (["-c", "import script"], False),
+        (["-i", "script.py"], False),
+    ],
+)
+def test_signals_are_answered_from_the_first_import_on(tmp_path, start, guarded):
+    """And only where the script is all that the process runs."""
+    lines = ("import signal", "from HW3.support import process", "print(signal.getsignal(signal.SIGTERM))")
+    (tmp_path / "script.py").write_text("\n".join(lines))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *start],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+    )
+    assert ("_end_at_once" in done.stdout) == guarded, done.stdout + done.stderr
+
+
 def test_main_of_an_imported_script_reads_no_command_line(monkeypatch):
     """In a notebook it is that of the kernel."""
     monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "kernel.json"])
