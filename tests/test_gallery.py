@@ -458,7 +458,8 @@ def test_reader_finds_the_page_again_after_it_has_reloaded(result):
         gallery.build(result),
         """
         const focused = FOCUSED, seen = JSON.parse(sessionStorage.seen ?? "[]");
-        if (sessionStorage.seen && seen.length < focused.length) seen.push({epoch: $("#run-vae output").textContent,
+        const returned = sessionStorage.seen && seen.length < focused.length;
+        if (returned) seen.push({epoch: $("#run-vae output").textContent,
           latest: $("#run-clip output").textContent, flags: $("#flags-clip").open,
           folded: $("#flags-vae").open, focus: document.activeElement.id});
         sessionStorage.seen = JSON.stringify(seen);
