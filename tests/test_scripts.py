@@ -21,6 +21,7 @@ from HW3.diffusion import DiffusionConfig
 from HW3.support import synthetic
 from HW3.Unet import UNet
 from HW3.vae import ConvVAE
+from tests import demo
 from tests.conftest import STAGES, train
 
 ROOT = Path(__file__).parents[1]
@@ -221,6 +222,12 @@ def test_commands_of_the_readmes_are_understood():
         argv = shlex.split(flags, comments=True)
         if argv or name not in ("HW3.sample", "HW3.explain", "HW3.evaluate"):  # without flags only a name
             importlib.import_module(name).parse_args(argv)
+
+
+def test_flags_of_the_demo_are_understood():
+    assert list(demo.FLAGS) == list(STAGES)
+    for stage, flags in demo.FLAGS.items():
+        importlib.import_module(f"train_{stage}").parse_args(flags)
 
 
 def test_both_spellings_give_the_same():
