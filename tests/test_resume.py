@@ -112,6 +112,14 @@ def test_resuming_with_another_flag_is_refused_by_name(trained, capsys, monkeypa
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("stage", ["latent_diffusion", "tiny_sd"])
+def test_resumed_run_is_compared_whatever_the_place_of_the_earlier_stage(trained, tmp_path, capsys, stage):
+    shutil.copytree(trained.folder / stage, tmp_path / stage)
+    flag = {"latent_diffusion": "--vae-ckpt", "tiny_sd": "--clip-ckpt"}[stage]
+    assert train(stage, tmp_path, "--resume", "--epochs=3") == 0
+    assert "reference run" in (said := capsys.readouterr().out) and flag not in said.split("Done:")[0]
+
+
 def tiny_loaders():
     from HW3.data import get_mnist_dataloaders
 

@@ -265,7 +265,7 @@ def load_resumed(
     for name in kept:
         if getattr(args, name) and not former.get(name):
             changed.append(f"{flag(name, getattr(args, name))} (was {flag(name, None)})")
-        setattr(args, name, former.get(name))
+        setattr(args, name, Path(former[name]) if former.get(name) else None)
     if changed:
         raise UsageError(f"--resume: {path} was trained with other flags: {', '.join(changed)}")
     return checkpoint
