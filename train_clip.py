@@ -18,6 +18,7 @@ from HW3.clip import TinyCLIP, clip_loss
 from HW3.data import NUM_CLASSES, get_mnist_dataloaders
 from HW3.ema import EMA
 from HW3.support import flags, runtime
+from HW3.support.cuda_graph import graphed_step
 from HW3.support.run import Run
 
 
@@ -64,18 +65,23 @@ def main(argv=None):
     run = Run("clip", args, model, ema, optimizer, {"model_config": model_config})
     run.announce(device, autocast, train_loader)
 
+    # A training step
+    @graphed_step(optimizer)
+    def step(x, y):
+        with autocast:
+            image_embs = model.forward_image(x)
+        loss = clip_loss(model.compute_logits(image_embs, model.class_embeddings()), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
     # Train
     for epoch in run.epochs_left:
         losses = run.start_epoch(epoch, train_loader, "loss")
         model.train()
         for x, y in runtime.progress(train_loader, losses):
-            x, y = x.to(device), y.to(device)
-            with autocast:
-                image_embs = model.forward_image(x)
-            loss = clip_loss(model.compute_logits(image_embs, model.class_embeddings()), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            loss = step(x.to(device), y.to(device))
             ema.update(model)
             losses.add(len(x), loss)
 

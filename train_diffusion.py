@@ -18,6 +18,7 @@ from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.ema import EMA
 from HW3.optim import Muon
 from HW3.support import flags, runtime
+from HW3.support.cuda_graph import GraphedModel, graphed_step
 from HW3.support.grids import draw_grids
 from HW3.support.run import Run
 from HW3.Unet import UNet
@@ -50,24 +51,29 @@ def main(argv=None):
     optimizer = Muon(model.parameters(), args.lr)
     config = DiffusionConfig.scaled(args.timesteps, args.beta_start, args.beta_end, clip_x0=True)
     diffusion = GaussianDiffusion(model, config).to(device)
-    averaged = GaussianDiffusion(ema.model, config).to(device)  # draws, and is never trained
+    averaged = GaussianDiffusion(GraphedModel(ema.model), config).to(device)  # draws, and is never trained
 
     # Run folder, resume
     rebuild = {"model_config": model_config, "diffusion_config": vars(config)}
     run = Run("diffusion", args, model, ema, optimizer, rebuild)
     run.announce(device, autocast, train_loader)
 
+    # A training step
+    @graphed_step(optimizer)
+    def step(x):
+        with autocast:
+            loss = diffusion.training_loss(to_signed(x))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
     # Train
     for epoch in run.epochs_left:
         losses = run.start_epoch(epoch, train_loader, "loss")
         model.train()
         for x, _ in runtime.progress(train_loader, losses):
-            x0 = to_signed(x.to(device))
-            with autocast:
-                loss = diffusion.training_loss(x0)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            loss = step(x.to(device))
             ema.update(model)
             losses.add(len(x), loss)
 

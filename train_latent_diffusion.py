@@ -24,6 +24,7 @@ from HW3.mlp import EpsMLP
 from HW3.optim import width_scaled
 from HW3.support import flags, runtime
 from HW3.support.checkpoint import load_resumed
+from HW3.support.cuda_graph import GraphedModel, graphed_step
 from HW3.support.grids import draw_grids
 from HW3.support.restore import load_space
 from HW3.support.run import Run
@@ -69,7 +70,7 @@ def main(argv=None):
     shape = {"image_size": 1, "channels": latent_dim}
     config = DiffusionConfig.scaled(args.timesteps, args.beta_start, args.beta_end, **shape)
     diffusion = GaussianDiffusion(model, config).to(device)
-    averaged = GaussianDiffusion(ema.model, config).to(device)
+    averaged = GaussianDiffusion(GraphedModel(ema.model), config).to(device)
 
     # Run folder, resume
     rebuild = {"model_config": model_config, "diffusion_config": vars(config)}
@@ -77,16 +78,22 @@ def main(argv=None):
     run = Run("latent_diffusion", args, model, ema, optimizer, rebuild, saved)
     run.announce(device, autocast, train_loader)
 
+    # A training step
+    @graphed_step(optimizer)
+    def step(x0):  # (B, D, 1, 1)
+        with autocast:
+            loss = diffusion.training_loss(x0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
     # Train
     for epoch in run.epochs_left:
         losses = run.start_epoch(epoch, train_loader, "loss")
         model.train()
-        for x0, _ in runtime.progress(train_loader, losses):  # (B, D, 1, 1)
-            with autocast:
-                loss = diffusion.training_loss(x0)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        for x0, _ in runtime.progress(train_loader, losses):
+            loss = step(x0)
             ema.update(model)
             losses.add(len(x0), loss)
 

@@ -28,6 +28,7 @@ from HW3.mlp import EpsMLP
 from HW3.optim import Muon, width_scaled
 from HW3.support import flags, runtime
 from HW3.support.checkpoint import load_resumed
+from HW3.support.cuda_graph import GraphedModel, graphed_step
 from HW3.support.grids import draw_class_grid
 from HW3.support.restore import load_class_embeddings, load_space
 from HW3.support.run import Run
@@ -92,26 +93,32 @@ def main(argv=None):
     model = model.to(device)
     ema = EMA(model, args.ema_decay)
     diffusion = GaussianDiffusion(model, config).to(device)
-    averaged = GaussianDiffusion(GuidedModel(ema.model, args.guidance_scale), config).to(device)
+    guided = GraphedModel(GuidedModel(ema.model, args.guidance_scale))
+    averaged = GaussianDiffusion(guided, config).to(device)
 
     # Run folder, resume
     rebuild |= {"model_config": model_config, "diffusion_config": vars(config)}
     run = Run("tiny_sd", args, model, ema, optimizer, rebuild, saved)
     run.announce(device, autocast, train_loader)
 
+    # A training step
+    @graphed_step(optimizer)
+    def step(x, y):
+        cond = class_embeddings[y]
+        keep_label = torch.rand(len(y), 1, device=device) >= args.cond_drop_prob
+        with autocast:
+            loss = diffusion.training_loss(encode(x), cond=cond * keep_label)  # zeros mean "no condition"
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
     # Train
     for epoch in run.epochs_left:
         losses = run.start_epoch(epoch, train_loader, "loss")
         model.train()
         for x, y in runtime.progress(train_loader, losses):
-            x0 = encode(x.to(device))
-            cond = class_embeddings[y.to(device)]
-            keep_label = torch.rand(len(y), 1, device=device) >= args.cond_drop_prob
-            with autocast:
-                loss = diffusion.training_loss(x0, cond=cond * keep_label)  # zeros mean "no condition"
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            loss = step(x.to(device), y.to(device))
             ema.update(model)
             losses.add(len(y), loss)
 

@@ -20,6 +20,7 @@ import torch
 from HW3.data import get_mnist_dataloaders
 from HW3.ema import EMA
 from HW3.support import flags, runtime
+from HW3.support.cuda_graph import graphed_step
 from HW3.support.grids import save_grid
 from HW3.support.run import Run
 from HW3.vae import ConvVAE, vae_loss
@@ -89,19 +90,24 @@ def main(argv=None):
     run = Run("vae", args, model, ema, optimizer, {"model_config": model_config})
     run.announce(device, autocast, train_loader)
 
+    # A training step
+    @graphed_step(optimizer)
+    def step(x):
+        with autocast:
+            recon, mu, logvar = model(x)
+        parts = vae_loss(recon, x, mu, logvar, args.kl_weight, args.loss_type)
+        total, rec, kl = (part / len(x) for part in parts)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        return total, rec, kl
+
     # Train
     for epoch in run.epochs_left:
         losses = run.start_epoch(epoch, train_loader, "loss", "rec", "kl")
         model.train()
         for x, _ in runtime.progress(train_loader, losses):
-            x = x.to(device)
-            with autocast:
-                recon, mu, logvar = model(x)
-            parts = vae_loss(recon, x, mu, logvar, args.kl_weight, args.loss_type)
-            total, rec, kl = (part / len(x) for part in parts)
-            optimizer.zero_grad()
-            total.backward()
-            optimizer.step()
+            total, rec, kl = step(x.to(device))
             ema.update(model)
             losses.add(len(x), total, rec, kl)
 

@@ -56,12 +56,21 @@ class BatchOrder(Sampler[Tensor]):
         shuffle: draw a new order each epoch, or keep the natural one.
         seed: of the order.
         limit_batches: stop an epoch after that many batches; None for all.
+        device: of the indices; where the items are, or else a GPU has to wait for the indices of each batch.
     """
 
     def __init__(
-        self, length: int, batch_size: int, *, shuffle: bool, seed: int, limit_batches: int | None
+        self,
+        length: int,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int,
+        limit_batches: int | None,
+        device: torch.device | str,
     ) -> None:
         self.length, self.batch_size, self.shuffle, self.seed = length, batch_size, shuffle, seed
+        self.device = device
         self.num_batches = min(-(-length // batch_size), limit_batches or length)
         self.epoch = 1
 
@@ -78,7 +87,7 @@ class BatchOrder(Sampler[Tensor]):
             generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch, "order"))
             order = torch.randperm(self.length, generator=generator)
         self.epoch += 1
-        yield from order.split(self.batch_size)[: self.num_batches]
+        yield from order.to(self.device).split(self.batch_size)[: self.num_batches]
 
 
 def get_mnist_dataloaders(
@@ -135,7 +144,8 @@ def get_mnist_dataloaders(
     val_indices, train_indices = shuffled[:num_val].sort().values, shuffled[num_val:].sort().values
 
     def loader(images: Tensor, labels: Tensor, *, shuffle: bool = False) -> DataLoader:
-        batches = ImageBatches(images, labels, "cpu" if num_workers else device)
+        place = "cpu" if num_workers else device
+        batches = ImageBatches(images, labels, place)
         return make_loader(
             batches,
             batch_size,
@@ -143,6 +153,7 @@ def get_mnist_dataloaders(
             seed=seed,
             num_workers=num_workers,
             limit_batches=limit_batches,
+            device=place,
         )
 
     return (
@@ -160,9 +171,12 @@ def make_loader(
     seed: int = 0,
     num_workers: int = 0,
     limit_batches: int | None = None,
+    device: torch.device | str = "cpu",
 ) -> DataLoader:
     """Return a loader over a data set that is indexed by whole batches (int64), such as a TensorDataset."""
-    order = BatchOrder(len(dataset), batch_size, shuffle=shuffle, seed=seed, limit_batches=limit_batches)
+    order = BatchOrder(
+        len(dataset), batch_size, shuffle=shuffle, seed=seed, limit_batches=limit_batches, device=device
+    )
     # A generator of its own: the loader draws a number for its workers, which must not move the global
     # generator.
     return DataLoader(

@@ -334,4 +334,7 @@ def gather(table: Tensor, t: Tensor, x: Tensor) -> Tensor:
 def randn_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
     """Draw N(0, I) in x's shape; on the generator's device, so that a seed gives one noise everywhere."""
     device = x.device if generator is None else generator.device
-    return torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x.device)
+    # From pinned memory a GPU fetches it when it gets there: nobody waits.
+    pinned = x.is_cuda and device.type == "cpu"
+    noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype, pin_memory=pinned)
+    return noise.to(x.device, non_blocking=pinned)

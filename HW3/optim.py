@@ -110,8 +110,10 @@ class Muon(torch.optim.Optimizer):
     def step(self) -> None:
         """Do a training step with the gradients at hand."""
         for group in self.param_groups:
-            group["steps"] += 1
-            lr = group["lr"] * min(1, STEADY_STEPS / group["steps"])
+            # Counted where the weights are, so that a CUDA graph counts, too.
+            steps = group["steps"] = torch.as_tensor(group["steps"], device=group["params"][0].device)
+            steps += 1
+            lr = group["lr"] * (STEADY_STEPS / steps).clamp(max=1)
             weights = [weight for weight in group["params"] if weight.grad is not None]
             gradients = [weight.grad for weight in weights]
             momenta = [self._momentum(weight) for weight in weights]
@@ -123,11 +125,16 @@ class Muon(torch.optim.Optimizer):
                 matrix = direction.flatten(1) if weight.dim() > 1 else direction[None]
                 by_shape[matrix.shape].append((weight, matrix))
             stacks = [torch.stack([matrix for _, matrix in pairs]) for pairs in by_shape.values()]
-            for pairs, steps in zip(by_shape.values(), orthogonalize(stacks), strict=True):
-                rows, columns = steps.shape[1:]
+            updated, updates = [], []
+            for pairs, stack in zip(by_shape.values(), orthogonalize(stacks), strict=True):
+                rows, columns = stack.shape[1:]
                 length = STEP_LENGTH * lr * math.sqrt(max(1, rows / columns))
-                for (weight, _), step in zip(pairs, steps, strict=True):
-                    weight.sub_(step.view_as(weight), alpha=length)
+                updated += [weight for weight, _ in pairs]
+                updates += [
+                    step.view_as(weight)
+                    for (weight, _), step in zip(pairs, (length * stack).contiguous(), strict=True)
+                ]
+            torch._foreach_sub_(updated, updates)
 
     def _momentum(self, weight: nn.Parameter) -> Tensor:
         state = self.state[weight]

@@ -19,6 +19,7 @@ from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.guidance import GuidedModel
 from HW3.mlp import EpsMLP
 from HW3.support import checkpoint
+from HW3.support.cuda_graph import GraphedModel
 from HW3.support.runtime import note_other_dataset
 from HW3.support.stages import STAGES
 from HW3.Unet import UNet
@@ -193,9 +194,9 @@ def restore(saved: dict[str, Any], sampling: Sampling, device: torch.device) -> 
     if embeddings is not None:
         embeddings = embeddings.to(device)
         model = GuidedModel(model, sampling.guidance_scale)
-    diffusion = GaussianDiffusion(model, checkpoint.rebuild(DiffusionConfig, saved["diffusion_config"])).to(
-        device
-    )
+    model = GraphedModel(model)
+    config = checkpoint.rebuild(DiffusionConfig, saved["diffusion_config"])
+    diffusion = GaussianDiffusion(model, config).to(device)
 
     def draw(labels: Tensor, generator: torch.Generator, watch: Watch | None = None) -> Tensor:
         def show(module, inputs, eps_pred) -> None:

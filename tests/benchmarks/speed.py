@@ -12,11 +12,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import train_tiny_sd
@@ -28,6 +29,7 @@ from HW3.guidance import GuidedModel
 from HW3.mlp import EpsMLP
 from HW3.optim import Muon, width_scaled
 from HW3.support import flags, runtime, synthetic
+from HW3.support.cuda_graph import EAGER_CALLS, GraphedModel, graphed_step
 from HW3.Unet import UNet
 from HW3.vae import ConvVAE, vae_loss
 from tests.benchmarks.epochs import largest_memory
@@ -40,14 +42,15 @@ GRID = 64
 def medians(
     contenders: dict[str, Callable[[], None]], rounds: int, synchronize: Callable[[], None]
 ) -> dict[str, float]:
-    """Return the median seconds of each contender; they take turns, after one round that does not count."""
+    """Return the median seconds of each contender; they take turns, after rounds that do not count."""
+    warm_up = EAGER_CALLS + 1 if torch.cuda.is_available() else 1
     seconds = {name: [] for name in contenders}
-    for round_number in range(rounds + 1):
+    for round_number in range(rounds + warm_up):
         for name, run in contenders.items():
             start = time.perf_counter()
             run()
             synchronize()
-            if round_number > 0:
+            if round_number >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
@@ -74,22 +77,36 @@ def adam_width_scaled(model: nn.Module) -> torch.optim.Optimizer:
 
 
 def training_step(
-    model: nn.Module, loss_of: Callable, autocast, optimizer_of: Callable, *, with_ema: bool = True
+    model: nn.Module, loss_of: Callable, autocast, optimizer_of: Callable, *, usual: bool = False
 ) -> Callable[[], None]:
-    """Return a function that does one training step: forward, backward, optimizer, EMA."""
-    optimizer = optimizer_of(model)
-    ema = EMA(model)
+    """Return a function that does one training step: forward, backward, optimizer, EMA.
 
-    def step() -> None:
+    Args:
+        model: what is trained.
+        loss_of: makes of the model a function that returns its loss.
+        autocast: precision of the forward pass.
+        optimizer_of: makes an optimizer of the model.
+        usual: without EMA and CUDA graphs.
+    """
+    optimizer, loss_now = optimizer_of(model), loss_of(model)
+
+    def step() -> Tensor:
         with autocast:
-            loss = loss_of(model)
+            loss = loss_now()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if with_ema:
-            ema.update(model)
+        return loss
 
-    return step
+    if usual:
+        return step
+    ema, replayed = EMA(model), graphed_step(optimizer)(step)
+
+    def step_and_average() -> None:
+        replayed()
+        ema.update(model)
+
+    return step_and_average
 
 
 def on_threads(number: int, run: Callable[[], None]) -> Callable[[], None]:
@@ -106,7 +123,7 @@ def on_threads(number: int, run: Callable[[], None]) -> Callable[[], None]:
 
 def denoising(x0: torch.Tensor, config: DiffusionConfig) -> Callable:
     """Return the diffusion loss as a function of the model."""
-    return lambda model: GaussianDiffusion(model, config).to(x0.device).training_loss(x0)
+    return lambda model: partial(GaussianDiffusion(model, config).to(x0.device).training_loss, x0)
 
 
 def flops(run: Callable[[], object]) -> int:
@@ -160,17 +177,13 @@ def main(argv=None) -> None:
     tiny_sd = UNet(cond_dim=128, **flags.unet_config(train_tiny_sd.parse_args([]))).to(device)
     vae, clip, mlp = ConvVAE().to(device), TinyCLIP().to(device), EpsMLP(100).to(device)
     steps = {
-        "diffusion, usual, fp32": training_step(
-            usual, denoising(x0, pixels), fp32, adam_usual, with_ema=False
-        ),
-        "diffusion, usual, bf16": training_step(
-            usual, denoising(x0, pixels), bf16, adam_usual, with_ema=False
-        ),
+        "diffusion, usual, fp32": training_step(usual, denoising(x0, pixels), fp32, adam_usual, usual=True),
+        "diffusion, usual, bf16": training_step(usual, denoising(x0, pixels), bf16, adam_usual, usual=True),
         "diffusion": training_step(ours, denoising(x0, pixels), auto, muon),
         "tiny SD": training_step(tiny_sd, denoising(x0, pixels), auto, muon),
         "latent diffusion": training_step(mlp, denoising(z0, latents), auto, adam_width_scaled),
-        "VAE": training_step(vae, lambda model: vae_step(model, x), auto, adam),
-        "CLIP": training_step(clip, lambda model: clip_loss(model(x), y), auto, adam),
+        "VAE": training_step(vae, lambda model: partial(vae_step, model, x), auto, adam),
+        "CLIP": training_step(clip, lambda model: lambda: clip_loss(model(x), y), auto, adam),
     }
     seconds = medians(steps, args.rounds, synchronize)
     with auto:
@@ -211,13 +224,12 @@ def main(argv=None) -> None:
     print(f"\nA sampling step of {GRID} images (the DDPM grid takes 1000)")
     noise, t = torch.randn(GRID, 1, 32, 32, device=device), torch.full((GRID,), 500, device=device)
     z, cond = torch.randn(GRID, 100, device=device), torch.randn(GRID, 128, device=device)
-    guided = GuidedModel(tiny_sd, 2.0)
     contenders = {
         "diffusion, usual, fp32": lambda: forward(fp32, usual, noise, t),
         "diffusion, usual, bf16": lambda: forward(bf16, usual, noise, t),
-        "diffusion": lambda: forward(auto, ours, noise, t),
-        "latent diffusion": lambda: forward(auto, mlp, z, t),
-        "tiny SD, guided": lambda: forward(auto, guided, noise, t, cond),
+        "diffusion": partial(forward, auto, GraphedModel(ours), noise, t),
+        "latent diffusion": partial(forward, auto, GraphedModel(mlp), z, t),
+        "tiny SD, guided": partial(forward, auto, GraphedModel(GuidedModel(tiny_sd, 2.0)), noise, t, cond),
     }
     seconds = medians(contenders, args.rounds, synchronize)
     for name, value in seconds.items():
