@@ -33,6 +33,7 @@ MAY_IMPORT = {  # of the package; what is not named here imports nothing of it. 
     "support.run_folder": {"support.files", "support.process", "support.stages"},
     "support.runtime": {"support.process"},
     "support.boards": {"support.files"},
+    "support.cuda_graph": {"support.files"},
     "support.data_files": {"support", "support.files", "support.process", "support.runtime"},
     "support.flag_types": {"support", "support.process"},
     "support.flags": {"diffusion", "support", "support.data_files", "support.flag_types"},
