@@ -68,8 +68,9 @@ def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal can't show
         former: dict[int, Callable | int | None] = {}
+        over: list[bool] = []
         try:
-            _raise_on_signals(former)
+            _raise_on_signals(former, over)
             try:
                 code = main(argv) or 0
             except SystemExit as stop:  # argparse's way out, which would end an interactive session
@@ -85,6 +86,7 @@ def exit_codes(main: Callable[..., int | None]) -> Callable[..., int]:
             _say(message)
             return code
         finally:
+            over.append(True)  # in one go, which no signal can interrupt
             at_exit.close()
             for signum, handler in former.items():
                 # After the last words a script only ends; torch takes its time for it.
@@ -104,13 +106,17 @@ def _is_whole_program() -> bool:
     return importers == {"__main__"} and not hasattr(sys, "ps1") and not sys.flags.interactive
 
 
-def _raise_on_signals(former: dict[int, Callable | int | None]) -> None:
-    """Turn signals into `Interrupted`; former gets the previous handlers of those that were not ignored."""
+def _raise_on_signals(former: dict[int, Callable | int | None], over: list[bool]) -> None:
+    """Turn signals into `Interrupted`; former gets the previous handlers of those that were not ignored.
+
+    Once the run is over, when there is something in that list, they do nothing: else one in quick succession
+    could keep the previous handlers from being given back.
+    """
     owner = os.getpid()
 
     def interrupt(signum: int, frame) -> None:
-        if os.getpid() != owner:
-            return  # a worker of the data loader; it ends when its run does
+        if os.getpid() != owner or over:  # a worker of the data loader ends when its run does
+            return
         for each, handler in former.items():
             if each not in SIGNALS:
                 signal.signal(each, signal.SIG_DFL)
