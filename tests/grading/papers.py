@@ -66,23 +66,22 @@ class Schedule:
             * math.sqrt(1 - alpha_bar_t / alpha_bar_prev)
         )
 
-    def ddim_mean(self, x_t, eps, t, t_prev, eta, clip=False, recompute_eps=False):
-        """DDIM Eq. (12) without its last term; with clipping, eps may follow the clipped x0 or not."""
-        x0 = self.x0_pred(x_t, eps, t, clip)
-        eps = self.noise_in(x_t, x0, t) if recompute_eps else eps.double()
+    def ddim_factors(self, t, t_prev, eta):
+        """The factors of x0_pred and eps_pred in DDIM Eq. (12)."""
         alpha_bar_prev, sigma_t = self.alpha_bar(t_prev), self.ddim_sigma(t, t_prev, eta)
-        return math.sqrt(alpha_bar_prev) * x0 + math.sqrt(1 - alpha_bar_prev - sigma_t**2) * eps
+        return math.sqrt(alpha_bar_prev), math.sqrt(max(0.0, 1 - alpha_bar_prev - sigma_t**2))
 
-    def ideal_eps(self, x_t, t, mean, std):
-        """E[noise | x_t] where x0 ~ N(mean, std^2): the noise predictor that minimises Eq. (14) of DDPM."""
-        alpha_bar_t = self.alpha_bar(t)
-        variance = alpha_bar_t * std**2 + 1 - alpha_bar_t
-        return math.sqrt(1 - alpha_bar_t) * (x_t - math.sqrt(alpha_bar_t) * mean) / variance
+    def config(self, shape, clip=False):
+        """The arguments of DiffusionConfig for this schedule and data of the shape (B, C, H, W)."""
+        arguments = {**self.arguments, "channels": shape[1], "image_size": shape[-1]}
+        return {**arguments, "clip_x0": True} if clip else arguments
 
 
 # Large steps, so that every coefficient is of order one and no wrong formula is close to the right one.
 HARSH = Schedule(timesteps=16, beta_start=0.03, beta_end=0.35)
 DEFAULT = Schedule()
+SHORT = Schedule(timesteps=2, beta_start=0.2, beta_end=0.5)
+STEEP = Schedule(timesteps=40, beta_start=0.02, beta_end=0.25)
 
 
 def squared_error(recon, x):
