@@ -1,4 +1,4 @@
-"""What runs in the process that imports the submission: call its code with given inputs, return what came out.
+"""What runs in the process that imports the submission: call its code with given inputs, return the outcome.
 
 A probe takes and returns numbers, strings, None, lists and dicts of these, and CPU tensors. It imports HW3
 late, so that a module that does not import fails its own exercises and no others. There is no formula of an
@@ -123,7 +123,7 @@ def embed(dim, cond_dim, table, weight, bias, t, conds, by_default=False):
 
 
 def gradients_of(result, *inputs):
-    """Return the gradient of result by each input, for a weighted sum of its numbers; None where there is none."""
+    """Return the gradient of a weighted sum of result's numbers by each input, None where there is none."""
     inputs = [value for value in inputs if isinstance(value, torch.Tensor) and value.requires_grad]
     if not isinstance(result, torch.Tensor) or not result.requires_grad:
         return [None for _ in inputs]
