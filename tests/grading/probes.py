@@ -87,7 +87,7 @@ def sample_ddim(config, batch_size, noise, cond, seed, global_seed, **options):
 # condition
 
 
-def embed(dim, cond_dim, table, weight, bias, t, conds, by_default=False):
+def embed(dim, cond_dim, table, weight, bias, t, conds, by_default=False, training=True):
     """Call Embedding.forward for each condition, with toy networks for time and condition.
 
     Args:
@@ -97,10 +97,11 @@ def embed(dim, cond_dim, table, weight, bias, t, conds, by_default=False):
         t: int64 (B,).
         conds: the conditions; None stands for none.
         by_default: where there is none, call forward without the argument.
+        training: the mode of the module.
     """
     from HW3.Unet import Embedding
 
-    embedding = Embedding(dim, cond_dim)
+    embedding = Embedding(dim, cond_dim).train(training)
     embedding.time = nn.Embedding.from_pretrained(table.clone(), freeze=False)
     embedding.cond = nn.Sequential(nn.Linear(cond_dim, dim))
     with torch.no_grad():

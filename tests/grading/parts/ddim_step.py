@@ -144,7 +144,7 @@ def rounding(ask, rng):
         schedule = Schedule(*arguments)
         last = schedule.timesteps - 1
         settings = [(last, t_prev, 1.0) for t_prev in range(last // 40, last, max(1, last // 40))]
-        what = f"ddim_step, eta = 1, from t = {last}, on {schedule}, where a root's argument is below 0 by rounding,"
+        what = f"ddim_step, eta = 1, from t = {last}, {schedule}, where rounding makes a root's argument < 0,"
         with during(what, "0 in place of the argument below 0"):
             reply = request(ask, rng, schedule, x_t, eps, x0, settings)
         for result in as_list(reply["results"], len(settings), what):
@@ -217,7 +217,8 @@ def compare_run(ask, rng, schedule, steps, eta, clip):
         for_x0, for_eps = schedule.ddim_factors(t, t_prev, eta)
         mean, deviation = for_x0 * x0 + for_eps * eps.double(), schedule.ddim_sigma(t, t_prev, eta)
         if deviation:
-            what = f"x_prev less the mean of Eq. (12), over sigma_t, of the step from t = {t} to {t_prev} in {run}"
+            step = f"of the step from t = {t} to {t_prev} in {run}"
+            what = f"x_prev less the mean of Eq. (12), over sigma_t, {step}"
             expect_normal((x_prev - mean) / deviation, f"{what}, is not N(0, 1)")
         else:
             expect_close(x_prev, mean, what, 2e-3)
