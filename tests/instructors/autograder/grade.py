@@ -23,6 +23,9 @@ NOT_ROOT = (
     "Note for instructors: the grader does not run as root, so the submission ran as the same user. Its "
     "answers were still compared in another process, but it could have read the formulas or ended the grader."
 )
+UNREACHABLE = (
+    "Note for instructors: only root can read {}; modules that the submission imports may be missing."
+)
 
 
 def main(argv: list[str], given: Path) -> int:
@@ -106,5 +109,11 @@ def summarize(table: list[results.Result], theirs: hand_in.HandIn, seed: int) ->
     score, possible = sum(result.score for result in table), sum(result.points for result in table)
     lines = [f"{score} of {possible} points"]
     lines += [theirs.problem] if theirs.problem else theirs.notes[:10]
-    lines += [NOT_ROOT] if os.geteuid() else []
+    lines += [NOT_ROOT] if os.geteuid() else closed_folders()
     return "\n".join([*lines, f"seed {seed}"])
+
+
+def closed_folders() -> list[str]:
+    """Return a note if Python's own modules are in a folder that other users can't enter."""
+    closed = [str(folder) for folder in Path(os.__file__).resolve().parents if not folder.stat().st_mode & 1]
+    return [UNREACHABLE.format(closed[0])] if closed else []

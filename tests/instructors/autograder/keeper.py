@@ -59,6 +59,16 @@ def pages(pid: int) -> int:
     return 0
 
 
+def free_bytes(folder: Path) -> int:
+    """Return the free space where a submission can write: around its folder, and in places for all."""
+    space = {}
+    for place in (folder, *SHARED):
+        with suppress(OSError):
+            status = os.statvfs(place)
+            space[os.stat(place).st_dev] = status.f_bavail * status.f_frsize
+    return sum(space.values())
+
+
 def tasks(uid: int) -> int:
     """Return how many processes and threads a user has."""
     count = 0

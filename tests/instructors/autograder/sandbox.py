@@ -63,7 +63,7 @@ class Sandbox:
         theirs_in, self.questions = os.pipe()
         self.answers, theirs_out = os.pipe()
         self.output, theirs_err = os.pipe()
-        self.printed = b""
+        self.printed, self.free = b"", keeper.free_bytes(self.folder)
         theirs = [theirs_in, theirs_out, theirs_err]
         for fd in (self.questions, self.answers, self.output):
             os.set_blocking(fd, False)
@@ -134,7 +134,7 @@ class Sandbox:
                 raise StudentError("TimeLimit", "it was not done in time")
             if now - seen > TICK:
                 seen = now
-                self._watch_memory()
+                self._watch()
             ready = [fd for fd in (self.answers, self.output, self.pidfd) if fd is not None]
             readable, writable, _ = select.select(ready, [self.questions] if question else [], [], TICK)
             if self.output in readable:
@@ -168,13 +168,14 @@ class Sandbox:
                 os.close(self.output)
                 self.output = None
 
-    def _watch_memory(self) -> None:
-        """End a submission that takes too much memory in many processes; each alone has its own limit."""
+    def _watch(self) -> None:
+        """End a submission that takes too much with many processes or files; each alone has its own limit."""
         whose = {"ancestor": self.keeper} if self.uid is None else {"uid": self.uid}
         shared = keeper.pages(self.keeper)  # torch
-        taken = sum(max(0, keeper.pages(pid) - shared) for pid in keeper.processes(**whose)) * PAGE
-        if taken > worker.MEMORY:
-            raise StudentError("MemoryError", f"its processes took {taken >> 20} MB of memory")
+        memory = sum(max(0, keeper.pages(pid) - shared) for pid in keeper.processes(**whose)) * PAGE
+        for taken, what in ((memory, "memory"), (self.free - keeper.free_bytes(self.folder), "files")):
+            if taken > worker.MEMORY:
+                raise StudentError("MemoryError", f"it took {taken >> 20} MB of {what}")
 
     def _how_it_ended(self) -> str:
         if self.pidfd is not None:
