@@ -64,7 +64,7 @@ def plain_ask(root: Path):
                 return getattr(probes, probe)(**inputs)
         except (KeyboardInterrupt, bdb.BdbQuit):  # Ctrl-C, and `q` in a debugger
             raise
-        except BaseException as error:  # noqa: B036 - a submission may call exit(), too
+        except BaseException as error:  # a submission may call exit(), too
             if type(error).__module__.startswith("_pytest"):  # the debugger under pytest
                 raise
             raise student_error(error, root) from None

@@ -43,6 +43,7 @@ class Exercise:
         file: the block's.
         function: that the block is in.
         equations: what it has to do, by number and paper.
+        used: what in the homework uses it, a sentence.
         parts: what the task asks.
         together: exercises that are opened along with it.
     """
@@ -52,6 +53,7 @@ class Exercise:
     file: str
     function: str
     equations: str
+    used: str
     parts: tuple[Part, ...]
     together: tuple[str, ...] = ()
 
@@ -82,6 +84,7 @@ EXERCISES = {
             "HW3/diffusion.py",
             "GaussianDiffusion.ddim_step",
             "Eq. (12) and (16) of the DDIM paper",
+            "Stages 2, 3 and 5 draw with it; read `q_sample` and `p_mean_variance` above it first.",
             (
                 Part("direction", "without noise (eta = 0): x0_pred and the direction pointing to x_t", 3),
                 Part("sigma", "the deviation sigma_t, and what it leaves for the direction", 3),
@@ -98,6 +101,7 @@ EXERCISES = {
             "HW3/Unet.py",
             "Embedding.forward",
             "section 3.2 of the guidance paper, with zeros as its null token",
+            "Stage 5 needs it.",
             (
                 Part("added", "the sum of the embeddings of time and condition", 3),
                 Part("none", "no condition is a condition of zeros", 2),
@@ -113,6 +117,7 @@ EXERCISES = {
             "HW3/diffusion.py",
             "GaussianDiffusion.q_sample",
             "Eq. (4) of DDPM",
+            "Stages 2, 3 and 5 train with it.",
             (
                 Part("equation", "x_t for given noise, each row at its own t", 3),
                 Part("noise", "noise that is not given is N(0, I), fresh for each row and call", 2),
@@ -126,6 +131,7 @@ EXERCISES = {
             "HW3/diffusion.py",
             "GaussianDiffusion.training_loss",
             "Eq. (14) of DDPM",
+            "Stages 2, 3 and 5 train with it.",
             (
                 Part("error", "the mean squared error of the predicted noise", 3),
                 Part("inputs", "the model gets x_t with that noise, t, and the condition if there is one", 3),
@@ -140,6 +146,7 @@ EXERCISES = {
             "HW3/diffusion.py",
             "GaussianDiffusion.p_mean_variance",
             "Eq. (7) of DDPM",
+            "Stages 2, 3 and 5 draw with it.",
             (
                 Part("mean", "the mean", 3),
                 Part("variance", "the variance, 0 at t = 0", 3),
@@ -154,6 +161,7 @@ EXERCISES = {
             "HW3/diffusion.py",
             "GaussianDiffusion.sample_ddpm",
             "Algorithm 2 of DDPM",
+            "Stages 2, 3 and 5 draw with it.",
             (
                 Part("timesteps", "all T steps, from T - 1 down to 0, the same for all rows", 2),
                 Part("step", "a step is the mean plus noise of the variance", 3),
@@ -168,6 +176,7 @@ EXERCISES = {
             "HW3/vae.py",
             "ConvVAE.reparameterize",
             "section 2.4 of Kingma and Welling",
+            "Stage 1 trains with it.",
             (
                 Part("distribution", "z has the mean mu and the variance exp(logvar)", 3),
                 Part("noise", "the noise is N(0, I), fresh for each row, dimension and call", 2),
@@ -181,6 +190,7 @@ EXERCISES = {
             "HW3/vae.py",
             "kl_divergence",
             "appendix B of Kingma and Welling",
+            "Stage 1 trains with it.",
             (
                 Part("value", "the divergence of each dimension, not summed", 3),
                 Part("gradients", "gradients reach mu and logvar", 1),
@@ -192,6 +202,7 @@ EXERCISES = {
             "HW3/vae.py",
             "vae_loss",
             "Eq. (10) of Kingma and Welling",
+            "Stage 1 trains with it.",
             (
                 Part("mse", "the reconstruction term `mse`, the default, is a sum of squares", 2),
                 Part("bce", "the reconstruction term `bce` is the cross-entropy, summed", 2),
@@ -208,6 +219,7 @@ EXERCISES = {
             "HW3/clip.py",
             "TinyCLIP.compute_logits",
             "figure 3 and section 2.5 of CLIP",
+            "Stage 4 trains with it.",
             (
                 Part("similarity", "logits are similarities times exp(logit_scale)", 3),
                 Part("limit", "the factor is at most 100", 2),
@@ -220,6 +232,7 @@ EXERCISES = {
             "HW3/clip.py",
             "clip_loss",
             "figure 3 of CLIP, with the positives of Eq. (2) of Khosla et al.",
+            "Stage 4 trains with it.",
             (
                 Part("once", "a batch with each label once: the loss of figure 3", 3),
                 Part("repeated", "where labels repeat, all images of a label are its positives", 3),
@@ -233,6 +246,7 @@ EXERCISES = {
             "HW3/guidance.py",
             "GuidedModel.forward",
             "Eq. (6) of Ho and Salimans, with guidance_scale = w + 1",
+            "Stage 5 draws with it.",
             (
                 Part("combination", "the predictions with and without condition, combined", 3),
                 Part("unconditional", "no condition is a condition of zeros", 2),
@@ -247,6 +261,7 @@ EXERCISES = {
             "HW3/ema.py",
             "EMA.update",
             "Polyak and Juditsky 1992, with a decay that warms up",
+            "All stages save and use the average.",
             (
                 Part("average", "weights move towards the model's by 1 - decay", 3),
                 Part("warm_up", "the decay is smaller in the first updates", 2),
@@ -260,6 +275,7 @@ EXERCISES = {
             "HW3/vae.py",
             "ConvVAE.canonicalize_latent",
             "-z where the mean of decode(z) is above the threshold, otherwise z",
+            "Stage 3 has an option that uses it.",
             (
                 Part("flip", "the sign is flipped where the mean of the decoded image is too bright", 3),
                 Part("threshold", "flipped is what lies above the threshold, 0.5 by default", 2),

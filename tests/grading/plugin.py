@@ -55,6 +55,7 @@ class Scorer:
     def pytest_terminal_summary(self, terminalreporter):
         if not self.verdicts:
             return
+        terminalreporter.reportchars = ""  # no list of failures after the table, which has them
         terminalreporter.section("score")
         blocks = catalogue.find_blocks(ROOT)
         for name in dict.fromkeys(exercise for exercise, _ in self.points):
