@@ -150,7 +150,7 @@ def gradients(ask, rng):
     names = ("cond", "the weights of the time's network", "self.cond's weights", "self.cond's biases")
     for rows, dim, cond_dim in SIZES[:3]:
         toy = Toy(rng, rows, dim, cond_dim)
-        reply = toy.ask(ask, [toy.conditions(rng)])
+        reply = toy.ask(ask, [toy.conditions(rng)], grad=True)
         seen = as_list(as_list(reply["gradients"], 1, "The gradients")[0], len(names), "The gradients")
         for name, gradient in zip(names, seen, strict=True):
             found = torch.is_tensor(gradient) and gradient.any()
