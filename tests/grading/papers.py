@@ -49,13 +49,23 @@ class Schedule:
         """DDPM Eq. (7), right."""
         return (1 - self.alpha_bar(t - 1)) / (1 - self.alpha_bar(t)) * self.betas[t]
 
-    def posterior_mean(self, x_t, eps, t, clip=False):
-        """DDPM Eq. (7), left, with x0 as predicted; without clipping the same as Eq. (11)."""
+    def posterior_factors(self, t):
+        """The factors of x0 and x_t in the mean of DDPM Eq. (7), left."""
         alpha_bar_t, alpha_bar_prev, beta_t = self.alpha_bar(t), self.alpha_bar(t - 1), self.betas[t]
-        return (
-            math.sqrt(alpha_bar_prev) * beta_t / (1 - alpha_bar_t) * self.x0_pred(x_t, eps, t, clip)
-            + math.sqrt(1 - beta_t) * (1 - alpha_bar_prev) / (1 - alpha_bar_t) * x_t.double()
-        )
+        for_x0 = math.sqrt(alpha_bar_prev) * beta_t / (1 - alpha_bar_t)
+        return for_x0, math.sqrt(1 - beta_t) * (1 - alpha_bar_prev) / (1 - alpha_bar_t)
+
+    def posterior_mean(self, x_t, eps, t):
+        """DDPM Eq. (7), left, with x0 as predicted."""
+        for_x0, for_x_t = self.posterior_factors(t)
+        return for_x0 * self.x0_pred(x_t, eps, t) + for_x_t * x_t.double()
+
+    def reverse_tables(self):
+        """The factors of x_t and the predicted noise in the mean, DDPM Eq. (11), and the variance: (3, T)."""
+        variances = [self.posterior_variance(t) for t in range(self.timesteps)]
+        betas, bars, variances = torch.tensor([self.betas, self.alpha_bars, variances], dtype=torch.float64)
+        for_x_t = 1 / (1 - betas).sqrt()
+        return torch.stack([for_x_t, -for_x_t * betas / (1 - bars).sqrt(), variances]).float()
 
     def ddim_sigma(self, t, t_prev, eta):
         """DDIM Eq. (16)."""

@@ -44,7 +44,7 @@ class Recorder(nn.Module):
 def gradients_of(result, *inputs):
     """Return the gradient of a weighted sum of result's numbers by each input, None where there is none."""
     inputs = [value for value in inputs if isinstance(value, torch.Tensor) and value.requires_grad]
-    if not isinstance(result, torch.Tensor) or not result.requires_grad:
+    if not inputs or not isinstance(result, torch.Tensor) or not result.requires_grad:
         return [None for _ in inputs]
     weights = toys.mix(result.shape).to(result.dtype)
     return plain(torch.autograd.grad(result, inputs, weights, retain_graph=True, allow_unused=True))
