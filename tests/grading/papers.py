@@ -95,20 +95,20 @@ STEEP = Schedule(timesteps=40, beta_start=0.02, beta_end=0.25)
 
 
 def squared_error(recon, x):
-    """-log p(x|z) of a Gaussian decoder, up to constants; summed."""
-    return (recon.double() - x.double()).square().sum()
+    """-log p(x|z) of a Gaussian decoder of the variance 1/2 without its constant, of each pixel."""
+    return (recon.double() - x.double()).square()
 
 
 def binary_cross_entropy(recon, x):
-    """-log p(x|z) of a Bernoulli decoder; appendix C.1 of Kingma and Welling, summed."""
+    """-log p(x|z) of a Bernoulli decoder, of each pixel; appendix C.1 of Kingma and Welling."""
     recon, x = recon.double(), x.double()
-    return -(x * recon.log() + (1 - x) * (1 - recon).log()).sum()
+    return -(x * recon.log() + (1 - x) * (1 - recon).log())
 
 
 def kl_divergence(mu, logvar):
-    """KL(N(mu, exp(logvar)) || N(0, 1)); appendix B of Kingma and Welling, summed."""
+    """KL(N(mu, exp(logvar)) || N(0, 1)); of each dimension; appendix B of Kingma and Welling."""
     mu, logvar = mu.double(), logvar.double()
-    return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum()
+    return -0.5 * (1 + logvar - mu.square() - logvar.exp())
 
 
 def clip_figure_3(logits, labels):
@@ -116,3 +116,20 @@ def clip_figure_3(logits, labels):
     logits = logits.double()[:, labels]  # columns in the order of the images
     rows, columns = logits.log_softmax(dim=1).diagonal(), logits.log_softmax(dim=0).diagonal()
     return -(rows.mean() + columns.mean()) / 2
+
+
+def clip_losses(logits, labels):
+    """The two losses of figure 3 for labels that may repeat or be absent, and a constant.
+
+    Returns:
+        The cross-entropy of the images' labels; that of the labels' images, a mean over the labels that are
+        there, with the positives of Eq. (2) of Khosla et al.; and the mean entropy of the labels' images.
+    """
+    logits = logits.double()
+    image_loss = -logits.log_softmax(dim=1)[torch.arange(len(labels)), labels].mean()
+    losses, entropies = [], []
+    for label in labels.unique():
+        own = labels == label
+        losses.append(-logits[:, label].log_softmax(dim=0)[own].mean())
+        entropies.append(own.sum().double().log())
+    return image_loss, torch.stack(losses).mean(), torch.stack(entropies).mean()

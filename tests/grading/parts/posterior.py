@@ -77,7 +77,7 @@ def x0(ask, rng):
             (for_x0, for_x_t), rest = fit(free["mean"][row], unclipped, x_t[row])
             if rest.abs().max() < 1e-3 and schedule is not DEFAULT:
                 wanted = for_x0 * unclipped.clamp(-1, 1) + for_x_t * x_t[row].double()
-                what = f"The mean at t = {t}, row {row}, where x0_pred is clipped ({schedule})"
+                what = f"The mean at t = {t}, row {row}, x0_pred clipped ({schedule})"
                 expect_close(clipped["mean"][row], wanted, what, 2e-3)
 
 

@@ -1,0 +1,76 @@
+"""The contrastive loss of CLIP, HW3/clip.py.
+
+The entropy of a label's images may be subtracted or not; both values are accepted.
+"""
+
+import torch
+
+from tests.grading import papers
+from tests.grading.checks import as_list, as_tensor, during, expect, expect_close, expect_unchanged, normal
+
+
+def once(ask, rng):
+    """Each label once: the papers' value, whatever the order."""
+    for count in (6, 2, 10):
+        for scale in (1, 5):
+            labels = torch.randperm(count, generator=rng)
+            logits = normal(rng, count, count, scale=scale)
+            expected = papers.clip_figure_3(logits, labels)
+            expect_close(loss(ask, logits, labels), expected, f"The loss of {count} images, each label once,")
+
+
+def repeated(ask, rng):
+    """All labels, some of them more than once."""
+    for labels, count in (
+        ([0, 1, 0, 2, 2, 0, 1], 3),
+        ([1, 1, 1, 0], 2),
+        ([0, 0, 0, 0], 1),
+        ([3, 2, 1, 0, 3, 3, 3, 3, 2, 1, 0, 0], 4),
+    ):
+        compare(ask, rng, torch.tensor(labels), count, "labels repeat")
+
+
+def absent(ask, rng):
+    """Some labels without an image."""
+    for labels, count in (
+        ([4, 1, 2], 6),
+        ([0], 10),
+        ([9, 0], 10),
+        ([5, 5, 7, 5, 7, 1, 1, 1], 10),
+    ):
+        compare(ask, rng, torch.tensor(labels), count, "not all labels are there")
+
+
+def gradients(ask, rng):
+    """That gradients reach all logits of labels that are there; and the argument after the call."""
+    labels = torch.tensor([0, 1, 0, 2])
+    logits = normal(rng, 4, 3)
+    reply = request(ask, logits, labels, grad=True)
+    gradient = as_list(reply["gradients"], 1, "The gradients")[0]
+    found = isinstance(gradient, torch.Tensor) and bool(gradient.any())
+    expect(found, "The gradient of the loss by the logits", "none, or 0", "not 0")
+    gradient = as_tensor(gradient, logits.shape, "The gradient of the loss by the logits")
+    expect(gradient.ne(0).all(), "The gradient of the loss by the logits", "0 for some of them", "none is 0")
+    expect_unchanged(reply["argument"], logits, "logits, the argument of clip_loss")
+
+
+def request(ask, logits, labels, **options):
+    with during(f"clip_loss for logits of the shape {tuple(logits.shape)} and the labels {labels.tolist()}"):
+        return ask("clip_loss", logits=logits, labels=labels, **options)
+
+
+def loss(ask, logits, labels):
+    return as_tensor(request(ask, logits, labels)["result"], (), "The loss")
+
+
+def compare(ask, rng, labels, count, words):
+    for scale in (1, 5):
+        logits = normal(rng, len(labels), count, scale=scale)
+        image_loss, label_loss, entropy = papers.clip_losses(logits, labels)
+        seen = loss(ask, logits, labels)
+        values = [(image_loss + label_loss - less) / 2 for less in (entropy, 0)]
+        nearest = min(values, key=lambda value: abs(value - seen))  # noqa: B023
+        what = f"The loss where {words}, K = {count}, labels {labels.tolist()},"
+        expect_close(
+            seen, nearest, f"{what} from {image_loss:.4g} for images and {label_loss:.4g} for labels,"
+        )
