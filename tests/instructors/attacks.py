@@ -1,8 +1,9 @@
 """Dishonest and broken submissions, one function each, for `test_autograder.py`.
 
-The text of a function becomes part of a submission, whose ddim_step calls it with x_t and returns x_t * 0, or
-what the function returns. Those that are called import_... run when the submission is imported. A submission
-that sees what it must not see prints GOT IN. Nothing here is ever called in the tests' own process.
+The text of a function becomes part of a submission, whose ddim_step calls it once with x_t and returns
+what it returns. Those that are called import_... run when the submission is imported; slow_... take longer.
+A submission that sees what it must not see prints GOT IN. Nothing here is ever called in the tests' own
+process.
 """
 
 import atexit
@@ -33,6 +34,14 @@ HIDDEN = ("tests.grading.papers", "tests.grading.checks", "tests.instructors.aut
 def others():
     """Return the numbers of all other processes."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+
+
+def once(attack, x_t):
+    """Call an attack, once in a process."""
+    if not hasattr(sys, "attacked"):
+        sys.attacked = True
+        sys.result = attack(x_t)
+    return sys.result
 
 
 def exits(x_t):
@@ -107,7 +116,7 @@ def reads_the_checks(x_t):
 
 def searches_its_own_memory(x_t):
     known = [name for name in HIDDEN if name in sys.modules]
-    known += [each for each in gc.get_objects() if inspect.isfunction(each) and each.__module__ in HIDDEN]
+    known += [f for f in gc.get_objects() if type(f) is type(others) and f.__module__ in HIDDEN]
     if known:
         print("GOT IN", known)
 
@@ -144,7 +153,7 @@ def becomes_root(x_t):
             print("GOT IN", change)
 
 
-def forks_without_end(x_t):
+def slow_forks_without_end(x_t):
     while True:
         with suppress(OSError):
             os.fork()
@@ -173,7 +182,7 @@ def leaves_a_daemon_that_kills_and_writes(x_t):
         os._exit(0)
 
 
-def leaves_threads(x_t):
+def slow_leaves_threads(x_t):
     def spin():
         while True:
             pass
@@ -226,7 +235,7 @@ def raises_what_cannot_be_told(x_t):
     raise type("E" * 100_000, (Exception,), {"__str__": lambda self: 1 / 0})()
 
 
-def prints_without_end(x_t):
+def slow_prints_without_end(x_t):
     while True:
         print("x" * 100_000)
 
@@ -303,12 +312,12 @@ def takes_memory_in_many_processes(x_t):
                 print(len(taken))
 
 
-def fills_the_disk(x_t):
+def slow_fills_the_disk(x_t):
     for i in itertools.count():
         Path(f"file{i}").write_bytes(bytes(2**24))
 
 
-def leaves_deep_folders_and_pipes(x_t):
+def slow_leaves_deep_folders_and_pipes(x_t):
     os.mkfifo("pipe")
     os.symlink("/", "root")
     for _ in range(3000):
@@ -357,19 +366,19 @@ def slow_import_hangs(x_t):
 ATTACKS = {
     name: function
     for name, function in list(globals().items())
-    if inspect.isfunction(function) and function.__module__ == __name__ and name != "others"
+    if inspect.isfunction(function) and function.__module__ == __name__ and name not in ("others", "once")
 }
 
 
 def source(name: str, judge: Path, results: Path) -> tuple[str, str]:
     """Return an attack as the code of ddim_step, and what its module needs beside it."""
     at_import = "import_" in name
-    block = "" if at_import else f"        result = {name}(x_t)\n"
-    block += "        return x_t * 0" + ("\n" if at_import else " if result is None else result\n")
+    block = "        return None\n" if at_import else f"        return once({name}, x_t)\n"
     parts = [
         PREAMBLE,
         f"JUDGE, RESULTS, HIDDEN = Path({str(judge)!r}), Path({str(results)!r}), {HIDDEN}",
         inspect.getsource(others),
+        inspect.getsource(once),
         inspect.getsource(ATTACKS[name]),
         f"{name}(None)" if at_import else "",
     ]

@@ -26,11 +26,11 @@ def build(names: list[str], folder: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         handout = Path(temporary)
         make_handout.make_handout(handout, names)
-        for path in sorted((handout / "HW3").rglob("*.py")):
+        for path in sorted(handout.glob("HW3/**/*.py")):
             copy(path, folder / "given" / path.relative_to(handout))
-    for path in [ROOT / "tests/__init__.py", ROOT / "tests/instructors/__init__.py"]:
-        copy(path, folder / "judge" / path.relative_to(ROOT))
-    for path in sorted([*(ROOT / "tests/grading").rglob("*.py"), *HERE.glob("*.py")]):
+        for path in (handout / "tests/__init__.py", *sorted(handout.glob("tests/grading/**/*.py"))):
+            copy(path, folder / "judge" / path.relative_to(handout))
+    for path in (HERE.parent / "__init__.py", *sorted(HERE.glob("*.py"))):
         if path.name not in NOT_FOR_GRADING:
             copy(path, folder / "judge" / path.relative_to(ROOT))
     copy(HERE / "launch.py", folder / "grade.py")

@@ -39,6 +39,7 @@ def main(argv: list[str], given: Path) -> int:
     parser.add_argument("submission", type=Path, help="a folder or a zip")
     parser.add_argument("results", type=Path, help="the folder for results.json, results.xml and result.json")
     parser.add_argument("--seed", type=int, help="seed of the checks, to repeat a run (default: a new one)")
+    parser.add_argument("--seconds", type=float, default=10, help="for a part, on the clock (default: 10)")
     args = parser.parse_args(argv)
     if not args.submission.exists():
         parser.error(f"argument submission: {args.submission} is not there")
@@ -54,7 +55,7 @@ def main(argv: list[str], given: Path) -> int:
     theirs = hand_in.collect(args.submission, given)
     try:
         if not theirs.problem:
-            run(theirs.files, names, seed, outcomes)
+            run(theirs.files, names, outcomes, seed=seed, seconds=args.seconds)
     finally:
         table = [*describe(names, outcomes, theirs.problem or UNFINISHED), given_code(theirs)]
         summary = summarize(table, theirs, seed)
@@ -69,14 +70,14 @@ def stop(*_):
     sys.exit(143)
 
 
-def run(files: dict[str, str], names: list[str], seed: int, outcomes: dict) -> None:
+def run(files: dict[str, str], names: list[str], outcomes: dict, **options) -> None:
     """Judge the parts of the exercises; nothing of the submission is left when this returns."""
     sandbox = Sandbox(files)
     try:
         # Only now: the sandbox's workers are forks of this process, and must know no formula.
         from tests.instructors.autograder.judge import judge
 
-        judge(sandbox, names, catalogue.find_blocks(sandbox.box), seed, outcomes)
+        judge(sandbox, names, catalogue.find_blocks(sandbox.box), outcomes, **options)
     finally:
         sandbox.close()
 

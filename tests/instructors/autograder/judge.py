@@ -8,8 +8,8 @@ from tests.grading.ask import StudentError
 from tests.grading.catalogue import EXERCISES, Block, Exercise, Part
 from tests.instructors.autograder.sandbox import Sandbox
 
-# Seconds on the clock for a part; computing alone takes less than 5 of them, but machines may be slow or busy
-FIRST, AGAIN, LONG = 10, 3, 40  # at first; where two parts of the exercise timed out; in the second round
+SECONDS = 10  # on the clock for a part; it computes for less than 5, but machines may be slow or busy
+AGAIN, LONG = 0.3, 4  # times that, where two parts of the exercise timed out, and in the second round
 TOTAL = 270  # seconds after which no part is begun
 
 
@@ -22,7 +22,15 @@ class Outcome:
     timed_out: bool = False
 
 
-def judge(sandbox: Sandbox, names: list[str], blocks: dict[str, Block], seed: int, outcomes: dict) -> None:
+def judge(
+    sandbox: Sandbox,
+    names: list[str],
+    blocks: dict[str, Block],
+    outcomes: dict,
+    *,
+    seed: int,
+    seconds: float = SECONDS,
+) -> None:
     """Judge the parts of the open exercises.
 
     A part that runs out of time is tried again at the end, with more of it, so that a slow machine fails
@@ -32,8 +40,9 @@ def judge(sandbox: Sandbox, names: list[str], blocks: dict[str, Block], seed: in
         sandbox: with the submission.
         names: of the exercises.
         blocks: of the submission, see `catalogue.find_blocks`.
-        seed: of the checks' random numbers.
         outcomes: filled, by (exercise, part); what was judged is there even if this function is interrupted.
+        seed: of the checks' random numbers.
+        seconds: for each part.
     """
     until = time.monotonic() + TOTAL
     said: dict[tuple, str] = {}
@@ -43,14 +52,19 @@ def judge(sandbox: Sandbox, names: list[str], blocks: dict[str, Block], seed: in
         return sum(done.timed_out for (name, _), done in outcomes.items() if name == exercise.name)
 
     for exercise, part in parts:
-        seconds = AGAIN if timeouts(exercise) >= 2 else FIRST
-        if time.monotonic() + seconds < until:
-            outcomes[exercise.name, part.name] = _judge(sandbox, exercise, part, blocks, seed, seconds, said)
+        limit = AGAIN * seconds if timeouts(exercise) >= 2 else seconds
+        if time.monotonic() + limit < until:
+            outcomes[exercise.name, part.name] = _judge(sandbox, exercise, part, blocks, seed, limit, said)
     hopeless = set()
     for exercise, part in parts:
         done = outcomes.get((exercise.name, part.name))
-        if done and done.timed_out and exercise.name not in hopeless and time.monotonic() + LONG < until:
-            done = _judge(sandbox, exercise, part, blocks, seed, LONG, said)
+        if (
+            done
+            and done.timed_out
+            and exercise.name not in hopeless
+            and time.monotonic() + LONG * seconds < until
+        ):
+            done = _judge(sandbox, exercise, part, blocks, seed, LONG * seconds, said)
             outcomes[exercise.name, part.name] = done
             hopeless |= {exercise.name} if done.timed_out else set()
 

@@ -6,6 +6,7 @@ grader is root, each worker's processes belong to a user of their own and are fo
 their descent.
 """
 
+import itertools
 import os
 import pwd
 import secrets
@@ -22,7 +23,7 @@ from tests.instructors.autograder import worker
 
 PR_SET_CHILD_SUBREAPER = 36
 SHARED = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock")  # where any user may write
-PATIENCE = 10  # seconds to end processes, or to delete files
+PATIENCE = 5  # seconds to end processes, or to delete files
 
 
 def free_uid() -> int:
@@ -78,36 +79,36 @@ def tasks(uid: int) -> int:
     return count
 
 
-def keep(control: socket.socket, box: Path, scratch: Path, uid: int | None) -> NoReturn:
+def keep(control: socket.socket, folder: Path, uid: int | None) -> NoReturn:
     """Start a worker for each request that brings three descriptors, and end it with all others.
 
     Args:
         control: to the judge. When the judge closes it, or dies, everything is ended.
-        box, scratch, uid: of the workers.
+        folder: with box/, the submission; workers get scratch folders beside it.
+        uid: of the workers, or None.
     """
     os.setsid()
     worker.prctl(PR_SET_CHILD_SUBREAPER, 1)  # what loses its parent becomes this process's child
-    started = None
+    started = scratch = None
     try:
-        while True:
+        for number in itertools.count():
             request, fds, *_ = socket.recv_fds(control, 16, 3)
             if request == b"start":
-                started = start(control, box, scratch, uid, fds)
-                reply = started
+                scratch = folder / f"scratch{number}"  # a new one, should deleting the last one take too long
+                reply = started = start(control, folder / "box", scratch, uid, fds)
             elif request:
                 reply, started = end_all(uid, started), None
+                clean(scratch, uid)
             else:
                 break
             control.send(str(reply).encode())
     finally:
         end_all(uid, started)
-        clean(scratch, uid)
         os._exit(0)
 
 
 def start(control: socket.socket, box: Path, scratch: Path, uid: int | None, fds: list[int]) -> int:
     """Fork a worker with an empty scratch folder; return its number."""
-    clean(scratch, uid)
     scratch.mkdir(mode=0o700)
     if uid is not None:
         os.chown(scratch, uid, uid)
@@ -156,14 +157,17 @@ def kill_as(uid: int) -> None:
     os.waitpid(child, 0)
 
 
-def clean(scratch: Path, uid: int | None) -> None:
-    """Delete what a submission wrote; rm copes with folders of any depth."""
-    found = [scratch] if scratch.exists() else []
+def clean(scratch: Path | None, uid: int | None) -> None:
+    """Delete what a submission wrote."""
+    found = [scratch] if scratch else []
     for folder in SHARED if uid is not None else ():
         with suppress(OSError):
-            found += [
-                Path(entry) for entry in os.scandir(folder) if entry.stat(follow_symlinks=False).st_uid == uid
-            ]
-    if found:
+            found += [path for path in Path(folder).iterdir() if path.lstat().st_uid == uid]
+    delete(*found)
+
+
+def delete(*paths: Path) -> None:
+    """Delete files and folders of any depth, for which shutil has no patience."""
+    if paths:
         with suppress(subprocess.TimeoutExpired):
-            subprocess.run(["rm", "-rf", "--", *found], timeout=PATIENCE, check=False, capture_output=True)
+            subprocess.run(["rm", "-rf", "--", *paths], timeout=PATIENCE, check=False, capture_output=True)

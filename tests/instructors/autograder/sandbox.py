@@ -2,7 +2,6 @@
 
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from tests.grading.ask import StudentError
 from tests.instructors.autograder import keeper, wire, worker
 
+MAX_FILES = 2**28  # bytes on disk
 TICK = 0.2  # seconds between looks at the memory
 MAX_PRINTED = 1000  # characters of what the submission prints that are kept
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
@@ -31,7 +31,7 @@ class Sandbox:
     def __init__(self, files: dict[str, str]) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="submission-"))
         self.folder.chmod(0o755)
-        self.box, scratch = self.folder / "box", self.folder / "scratch"
+        self.box = self.folder / "box"
         for name, text in files.items():
             path = self.box / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +39,7 @@ class Sandbox:
         self.uid = keeper.free_uid() if os.geteuid() == 0 else None
         if self.uid is None:  # then nobody but root may look into this process
             worker.prctl(worker.PR_SET_DUMPABLE, 0)
+        worker.warm_up()
         self.control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -46,7 +47,7 @@ class Sandbox:
         if self.keeper == 0:
             try:
                 self.control.close()
-                keeper.keep(other, self.box, scratch, self.uid)
+                keeper.keep(other, self.folder, self.uid)
             finally:
                 os._exit(70)
         other.close()
@@ -97,7 +98,7 @@ class Sandbox:
             if time.monotonic() > until:
                 os.kill(self.keeper, signal.SIGKILL)
             time.sleep(0.01)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        keeper.delete(self.folder)
 
     def ask(self, probe: str, inputs: dict, until: float):
         """Return what a probe returns.
@@ -173,8 +174,9 @@ class Sandbox:
         whose = {"ancestor": self.keeper} if self.uid is None else {"uid": self.uid}
         shared = keeper.pages(self.keeper)  # torch
         memory = sum(max(0, keeper.pages(pid) - shared) for pid in keeper.processes(**whose)) * PAGE
-        for taken, what in ((memory, "memory"), (self.free - keeper.free_bytes(self.folder), "files")):
-            if taken > worker.MEMORY:
+        files = self.free - keeper.free_bytes(self.folder)
+        for taken, allowed, what in ((memory, worker.MEMORY, "memory"), (files, MAX_FILES, "files")):
+            if taken > allowed:
                 raise StudentError("MemoryError", f"it took {taken >> 20} MB of {what}")
 
     def _how_it_ended(self) -> str:
