@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from tests.grading.ask import StudentError
+from tests.grading.toys import mix
 
 # Standard errors that a statistic of correct noise may be off: by chance less often than once in 10^9 runs.
 SIGMAS = 7.5
@@ -170,6 +171,33 @@ def expect_uncorrelated(a, b, what):
     seen = (a * b).sum().item() / max(scale.item(), 1e-300)
     bound = SIGMAS / math.sqrt(a.numel())
     expect(abs(seen) <= bound, what, f"{seen:.4f}", f"0 +- {bound:.4f}")
+
+
+def expect_gradients(call, inputs, rng, what):
+    """Compare gradients with difference quotients of the submission's own results.
+
+    Args:
+        call: function of the inputs, float64, by name, and of `grad`; returns the result and, with grad, the
+            gradient by each input of the sum that `toys.mix` weighs.
+        inputs: tensors by name.
+        what: the result, for the message.
+    """
+    inputs = {name: value.double() for name, value in inputs.items()}
+    _, gradients = call(**inputs, grad=True)
+    for name, gradient in zip(inputs, as_list(gradients, len(inputs), "The gradients"), strict=True):
+        missing = not isinstance(gradient, torch.Tensor) or not gradient.any()
+        expect(not missing, f"The gradient of {what} by {name}", "none, or 0: it is detached", "not 0")
+        gradient = as_tensor(gradient, inputs[name].shape, f"The gradient of {what} by {name}")
+        direction = torch.randn(gradient.shape, generator=rng, dtype=torch.float64)
+        ends = []
+        for step in (1e-4, -1e-4):
+            result, _ = call(**{**inputs, name: inputs[name] + step * direction}, grad=False)
+            ends.append((as_tensor(result, result.shape, what) * mix(result.shape)).sum())
+        quotient = ((ends[0] - ends[1]) / 2e-4).item()
+        slope = (gradient * direction).sum().item()
+        right = abs(slope - quotient) <= 0.01 * abs(quotient) + 0.01 * gradient.norm()
+        seen = f"{slope:.5g} along a direction: a part of it is detached"
+        expect(right, f"The gradient of {what} by {name}", seen, f"{quotient:.5g}, by differences")
 
 
 def next_global(seed):

@@ -1,7 +1,7 @@
 """The moving average of the weights, HW3/ema.py.
 
-The toy model is a linear layer, `0.weight` and `0.bias`, and a BatchNorm with its statistics, `1.running_mean`
-and `1.num_batches_tracked`. With a decay below 0.1 there is no warm-up.
+The toy model is a linear layer, `0.weight` and `0.bias`, and a BatchNorm with its statistics,
+`1.running_mean` and `1.num_batches_tracked`. With a decay below 0.1 there is no warm-up.
 """
 
 import torch
@@ -41,7 +41,7 @@ def buffers(ask, rng):
         averages = run(ask, decay, means, means, counts)["averages"]
         for n, state in enumerate(averages):
             seen, wanted = field(state, "1.running_mean", (SIZE,)), field(state, "0.weight", (1, SIZE))[0]
-            what = f"running_mean after update {n + 1}, compared with weights of the same values, decay = {decay},"
+            what = f"running_mean after update {n + 1}, compared with equal weights, decay = {decay},"
             expect_close(seen, wanted, what)
             what = f"num_batches_tracked after update {n + 1}"
             expect_close(field(state, "1.num_batches_tracked", ()), counts[n + 1].double(), what)

@@ -9,6 +9,7 @@ from tests.grading.checks import (
     during,
     expect,
     expect_close,
+    expect_gradients,
     expect_sum,
     expect_unchanged,
     normal,
@@ -86,7 +87,7 @@ def rows(ask, rng):
             seen = as_tensor(request(ask, scale, *arguments)["result"], shape, "The guided prediction")
             for row in range(shape[0]):
                 alone = request(ask, scale, *(value[row : row + 1] for value in arguments))["result"]
-                what = f"Row {row} of the guided prediction for a batch of {shape[0]}, compared with the row alone"
+                what = f"Row {row} of the prediction for a batch of {shape[0]}, compared with the row alone"
                 expect_close(seen[row : row + 1], as_tensor(alone, (1, *shape[1:]), what), what)
 
 
@@ -102,13 +103,14 @@ def arguments(ask, rng):
             expect(
                 reply["training"] is training, "model.training after the call", reply["training"], training
             )
-        reply = request(ask, scale, *given, grad=True)
-        for name, gradient in zip(
-            ("x_t", "cond"), as_list(reply["gradients"], 2, "The gradients"), strict=True
-        ):
-            found = isinstance(gradient, torch.Tensor) and bool(gradient.any())
-            what = f"The gradient of the guided prediction by {name}, guidance_scale = {scale}"
-            expect(found, what, "none, or 0", "not 0")
+        x_t, t, cond = given
+
+        def call(x_t, cond, grad, t=t, scale=scale):
+            reply = request(ask, scale, x_t, t, cond, grad=grad)
+            return as_tensor(reply["result"], x_t.shape, "The guided prediction"), reply["gradients"]
+
+        what = f"the guided prediction for guidance_scale = {scale}"
+        expect_gradients(call, {"x_t": x_t, "cond": cond}, rng, what)
 
 
 def inputs(rng, shape):

@@ -73,7 +73,7 @@ def x0(ask, rng):
                 expect_close(
                     result["x0_pred"][row], unclipped.clamp(-1, 1) if clip else unclipped, what, 2e-3
                 )
-            # The mean is linear in x0_pred, with the factors that it has without clipping; `mean` judges them.
+            # The mean is linear in x0_pred, with factors as without clipping, which `mean` judges.
             (for_x0, for_x_t), rest = fit(free["mean"][row], unclipped, x_t[row])
             if rest.abs().max() < 1e-3 and schedule is not DEFAULT:
                 wanted = for_x0 * unclipped.clamp(-1, 1) + for_x_t * x_t[row].double()
