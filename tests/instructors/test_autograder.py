@@ -9,7 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -25,6 +27,7 @@ from tests.instructors.autograder import build  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run submissions as another user")
+READABLE = all(folder.stat().st_mode & 1 for folder in Path(os.__file__).resolve().parents)
 SLOW = [name for name in attacks.ATTACKS if name.startswith("slow_")]
 FAST = [name for name in attacks.ATTACKS if name not in SLOW]
 
@@ -121,3 +124,85 @@ def test_dishonest_submission_gains_nothing(made, tmp_path, name):
 @pytest.mark.parametrize("name", SLOW)
 def test_submission_that_hangs_costs_nothing_but_its_own_points(made, tmp_path, name):
     expect_no_gain(attack(made, tmp_path, name), tmp_path)
+
+
+def submit(made, folder, *names):
+    """Write a submission: the handout with the repository's solutions of these exercises."""
+    package = folder / "submission/HW3"
+    shutil.copytree(made.given, package)
+    solve(package, *names)
+    return package
+
+
+def test_solutions_get_all_points_and_the_untouched_handout_none(made, tmp_path):
+    data = grade(made, submit(made, tmp_path / "solved", *catalogue.ASSIGNMENT).parent, tmp_path / "all")
+    assert data["score"] == 100 and "given code: as given" in data["tests"][-1]["name"]
+    data = grade(made, submit(made, tmp_path / "untouched").parent, tmp_path / "none")
+    assert data["score"] == 0
+    assert all("write it there" in test["output"] for test in data["tests"][:-1]), data["tests"]
+
+
+def test_what_breaks_is_told_once_and_costs_no_other_module(made, tmp_path):
+    package = submit(made, tmp_path, *catalogue.ASSIGNMENT)
+    write_block(package, "ddim_step", "        return x_t +\n")
+    with (package / "mlp.py").open("a", encoding="utf-8") as file:
+        file.write("# mine\n")
+    data = grade(made, package.parent, tmp_path / "results")
+    assert score(data, "ddim_step")[0] == 0 and score(data, "condition")[0] > 0
+    told = [test["output"] for test in data["tests"] if "invalid syntax" in test["output"]]
+    assert len(told) == 1 and "HW3/diffusion.py:" in told[0]
+    assert "changed in HW3/mlp.py" in data["tests"][-1]["name"] and "+# mine" in data["tests"][-1]["output"]
+
+
+def test_submission_without_code_gets_results(made, tmp_path):
+    (tmp_path / "submission").mkdir()
+    (tmp_path / "submission/report.pdf").touch()
+    data = grade(made, tmp_path / "submission", tmp_path / "results")
+    assert (
+        data["score"] == 0 and "report.pdf" in data["output"] and "report.pdf" in data["tests"][0]["output"]
+    )
+
+
+def test_grader_that_is_ended_leaves_results(made, tmp_path):
+    package = submit(made, tmp_path, "condition")
+    write_block(package, "ddim_step", "        import time; time.sleep(1000)\n")
+    command = [sys.executable, made.folder / "grade.py", package.parent, tmp_path / "results", "--seconds=60"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not (tmp_path / "results/results.json").exists():
+            time.sleep(0.1)
+        assert read(tmp_path / "results")["score"] == 0
+        time.sleep(3)
+        process.terminate()
+        assert process.wait(60) == 143
+    assert "ended before it was done" in json.dumps(read(tmp_path / "results"))
+
+
+@pytest.mark.skipif(not READABLE, reason="Python is in a folder that only root can read")
+def test_grader_that_is_not_root_says_so(made, tmp_path):
+    package = submit(made, tmp_path, *catalogue.ASSIGNMENT)
+    folder = Path(tempfile.mkdtemp())  # pytest's are closed to other users
+    for name, source in (("autograder", made.folder), ("submission", package.parent)):
+        shutil.copytree(source, folder / name)
+    (folder / "results").mkdir()
+    subprocess.run(["chmod", "-R", "a+rwX", folder], check=True)
+    rights = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    command = [sys.executable, folder / "autograder/grade.py", folder / "submission", folder / "results"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **rights)
+    data = read(folder / "results")
+    shutil.rmtree(folder)
+    assert data["score"] == 100 and "does not run as root" in data["output"]
+
+
+def test_autograder_holds_no_solution(made, tmp_path):
+    build.pack(made.folder, tmp_path / "autograder.zip")
+    with zipfile.ZipFile(tmp_path / "autograder.zip") as archive:
+        names = archive.namelist()
+        assert {"setup.sh", "run_autograder", "grade.py", "requirements.txt"} <= set(names)
+        assert archive.getinfo("run_autograder").external_attr >> 16 & 0o111
+        text = "".join(archive.read(name).decode() for name in names if name.startswith("given/"))
+        everything = "".join(archive.read(name).decode() for name in names)
+    for name in catalogue.ASSIGNMENT:
+        solution = catalogue.find_blocks(ROOT)[name].body.strip().splitlines()[-1].strip()
+        assert solution not in everything
+    assert text.count("raise NotImplementedError(") == len(catalogue.ASSIGNMENT)
+    assert not any("variants" in name or "attacks" in name for name in names)

@@ -18,6 +18,7 @@ from tests.grading import catalogue
 from tests.instructors.autograder import hand_in, results
 from tests.instructors.autograder.sandbox import Sandbox
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 UNFINISHED = "The autograder was ended before it was done. Please submit again, or ask your instructor."
 NOT_ROOT = (
     "Note for instructors: the grader does not run as root, so the submission ran as the same user. Its "
@@ -43,24 +44,36 @@ def main(argv: list[str], given: Path) -> int:
     args = parser.parse_args(argv)
     if not args.submission.exists():
         parser.error(f"argument submission: {args.submission} is not there")
-    seed = secrets.randbelow(2**31) if args.seed is None else args.seed
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, stop)
+    for number in SIGNALS:
+        signal.signal(number, stop)
     names = catalogue.open_names(given)
     results.write(args.results, describe(names, {}, UNFINISHED), UNFINISHED, 0)
     mode = args.results.stat().st_mode
     if os.geteuid() == 0:
         args.results.chmod(0o700)  # the submission must not put anything in the way
     outcomes: dict = {}
+    seed = None
     theirs = hand_in.collect(args.submission, given)
+    sandbox = None if theirs.problem else Sandbox(theirs.files)
     try:
-        if not theirs.problem:
-            run(theirs.files, names, outcomes, seed=seed, seconds=args.seconds)
+        # Only now, after the sandbox has forked the process that submissions run in: what must not be in it.
+        from tests.instructors.autograder.judge import judge
+
+        seed = secrets.randbelow(2**31) if args.seed is None else args.seed
+        if sandbox:
+            blocks = catalogue.find_blocks(sandbox.box)
+            judge(sandbox, names, blocks, outcomes, seed=seed, seconds=args.seconds)
     finally:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        if sandbox:
+            sandbox.close()  # then nothing of the submission is left
         table = [*describe(names, outcomes, theirs.problem or UNFINISHED), given_code(theirs)]
         summary = summarize(table, theirs, seed)
         results.write(args.results, table, summary, time.monotonic() - began)
-        args.results.chmod(mode)
+        if os.geteuid() == 0:
+            args.results.chmod(mode)
     print(summary)
     return 0
 
@@ -68,18 +81,6 @@ def main(argv: list[str], given: Path) -> int:
 def stop(*_):
     """End the run when the system asks for it; the results so far are written on the way out."""
     sys.exit(143)
-
-
-def run(files: dict[str, str], names: list[str], outcomes: dict, **options) -> None:
-    """Judge the parts of the exercises; nothing of the submission is left when this returns."""
-    sandbox = Sandbox(files)
-    try:
-        # Only now: the sandbox's workers are forks of this process, and must know no formula.
-        from tests.instructors.autograder.judge import judge
-
-        judge(sandbox, names, catalogue.find_blocks(sandbox.box), outcomes, **options)
-    finally:
-        sandbox.close()
 
 
 def describe(names: list[str], outcomes: dict, otherwise: str) -> list[results.Result]:
@@ -105,7 +106,7 @@ def given_code(theirs: hand_in.HandIn) -> results.Result:
     return results.Result("", "", name, 0, True, text or "as given")
 
 
-def summarize(table: list[results.Result], theirs: hand_in.HandIn, seed: int) -> str:
+def summarize(table: list[results.Result], theirs: hand_in.HandIn, seed: int | None) -> str:
     """Return what is said about the whole submission."""
     score, possible = sum(result.score for result in table), sum(result.points for result in table)
     lines = [f"{score} of {possible} points"]

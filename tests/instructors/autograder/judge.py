@@ -10,6 +10,7 @@ from tests.instructors.autograder.sandbox import Sandbox
 
 SECONDS = 10  # on the clock for a part; it computes for less than 5, but machines may be slow or busy
 AGAIN, LONG = 0.3, 4  # times that, where two parts of the exercise timed out, and in the second round
+NO_TIME = "Not judged: the other parts took all the time there is."
 TOTAL = 270  # seconds after which no part is begun
 
 
@@ -67,6 +68,8 @@ def judge(
             done = _judge(sandbox, exercise, part, blocks, seed, LONG * seconds, said)
             outcomes[exercise.name, part.name] = done
             hopeless |= {exercise.name} if done.timed_out else set()
+    for exercise, part in parts:
+        outcomes.setdefault((exercise.name, part.name), Outcome(False, NO_TIME, timed_out=True))
 
 
 def _judge(sandbox: Sandbox, exercise: Exercise, part: Part, blocks, seed, seconds, said) -> Outcome:
