@@ -95,7 +95,11 @@ def keep(control: socket.socket, folder: Path, uid: int | None) -> NoReturn:
             request, fds, *_ = socket.recv_fds(control, 16, 3)
             if request == b"start":
                 scratch = folder / f"scratch{number}"  # a new one, should deleting the last one take too long
-                reply = started = start(control, folder / "box", scratch, uid, fds)
+                with suppress(OSError):  # as when the disk is still full; the next part may find it empty
+                    started = start(control, folder / "box", scratch, uid, fds)
+                for fd in fds:
+                    os.close(fd)
+                reply = started or 0
             elif request:
                 reply, started = end_all(uid, started), None
                 clean(scratch, uid)
@@ -122,8 +126,6 @@ def start(control: socket.socket, box: Path, scratch: Path, uid: int | None, fds
             traceback.print_exc()
         finally:
             os._exit(70)
-    for fd in fds:
-        os.close(fd)
     return pid
 
 

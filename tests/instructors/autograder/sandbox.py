@@ -59,7 +59,7 @@ class Sandbox:
         """Start a fresh worker.
 
         Raises:
-            StudentError: if the submission has ended the process that starts workers.
+            StudentError: if that is not possible, because of what the submission did before.
         """
         theirs_in, self.questions = os.pipe()
         self.answers, theirs_out = os.pipe()
@@ -71,12 +71,15 @@ class Sandbox:
         try:
             socket.send_fds(self.control, [b"start"], theirs)
             self.pid = int(self.control.recv(32))
-            self.pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else None
         except (OSError, ValueError):
-            raise StudentError("Died", "the submission has ended the process that starts it") from None
+            self.pid = 0
         finally:
             for fd in theirs:
                 os.close(fd)
+        if not self.pid:
+            raise StudentError(
+                "Died", "no process can be started for the submission, after what it did before"
+            )
 
     def stop(self) -> int:
         """End the worker and all that it started; return the worker's wait status, 0 if it is not known."""
