@@ -307,6 +307,9 @@ def open_names(root: Path, *, all_blocks: bool = False) -> list[str]:
         root: a handout, in which those are marked, or the repository, in which all are.
         all_blocks: in the repository, take all, not the assignment's.
     """
+    hints = root / "tests/grading/HINTS.md"
+    if hints.is_file():  # a student's folder, where markers may have been tidied away
+        return [name for name in EXERCISES if f"## `{name}`" in hints.read_text(encoding="utf-8")]
     names = list(find_blocks(root))
     is_repository = (root / "tests/instructors").is_dir()
     return [name for name in names if name in ASSIGNMENT] if is_repository and not all_blocks else names

@@ -62,7 +62,9 @@ class Scorer:
             parts = [part for part in EXERCISES[name].parts if (name, part.name) in self.verdicts]
             if not parts:
                 continue
-            place = f"{EXERCISES[name].file}:{blocks[name].first}"
+            place = f"{EXERCISES[name].file}, but the markers of the block are gone: put them back"
+            if name in blocks:
+                place = f"{EXERCISES[name].file}:{blocks[name].first}"
             terminalreporter.line(f"{EXERCISES[name].title} ({name}, {place})", bold=True)
             for part in parts:
                 state, worth = self.verdicts[name, part.name], self.points[name, part.name]
