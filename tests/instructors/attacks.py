@@ -123,6 +123,8 @@ def searches_its_own_memory(x_t):
 
 def reads_the_memory_of_others(x_t):
     for pid in others():
+        if not Path(f"/proc/{pid}/cmdline").read_bytes():
+            continue  # the system's own
         for name in ("mem", "environ", "maps", "fd/0"):
             with suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:
                 print("GOT IN", pid, name, file)
@@ -164,7 +166,7 @@ def leaves_a_daemon(x_t):
         os.setsid()
         if os.fork() == 0:
             os.closerange(0, 3)  # and keeps the pipes
-            os.execv("/bin/sleep", ["sleep", "98765"])
+            os.execv("/bin/sh", ["sh", "-c", "sleep 98765; exit", str(RESULTS)])
         os._exit(0)
     os.wait()
 
@@ -288,9 +290,9 @@ def returns_a_lying_tensor(x_t):
     return x_t.as_subclass(Liar)
 
 
-def recurses(x_t):
+def slow_recurses(x_t):
     sys.setrecursionlimit(10**9)
-    recurses(x_t)
+    slow_recurses(x_t)
 
 
 def crashes(x_t):
@@ -303,7 +305,7 @@ def takes_memory(x_t):
         taken.append(bytearray(2**26))
 
 
-def takes_memory_in_many_processes(x_t):
+def slow_takes_memory_in_many_processes(x_t):
     while True:
         with suppress(OSError):
             if os.fork() == 0:

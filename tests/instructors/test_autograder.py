@@ -128,9 +128,10 @@ def expect_no_gain(data, folder):
     assert score(data, "ddim_step")[0] == 0
     earned, possible = score(data, "condition")
     assert earned == possible > 0, data["tests"]
-    assert not any("GOT IN" in test["output"] for test in data["tests"] if test["number"])
+    found = [test["output"] for test in data["tests"] if test["number"] and "GOT IN" in test["output"]]
+    assert not found
     running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    assert not any(b"sleep\x0098765" in line or str(folder).encode() in line for line in running)
+    assert not any(str(folder).encode() in line for line in running)
     before = (folder / "results/results.json").read_bytes()
     time.sleep(0.1)
     assert (folder / "results/results.json").read_bytes() == before

@@ -101,7 +101,7 @@ def _judge(sandbox: Sandbox, exercise: Exercise, part: Part, blocks, seed, secon
         printed = sandbox.printed.decode("utf-8", errors="replace").strip()
         sandbox.stop()
     message = verdict.message or verdict.state
-    if failure is not None and failure.file:
+    if failure is not None and failure.file and verdict.state == "fail":
         key = failure.kind, failure.message, failure.file, failure.line
         if said.setdefault(key, number) != number:
             message = f'{failure.file}:{failure.line}: {failure.kind}, as in the part "{said[key]}"'
