@@ -141,6 +141,8 @@ def expect_no_gain(data, folder):
 @pytest.mark.parametrize("name", FAST)
 def test_dishonest_submission_gains_nothing(made, tmp_path, name):
     expect_no_gain(attack(made, tmp_path, name), tmp_path)
+    if name == "leaves_shared_memory":
+        assert " 604 " not in Path("/proc/sysvipc/shm").read_text(encoding="ascii")
 
 
 @AS_ROOT

@@ -45,6 +45,7 @@ def main(argv: list[str], given: Path) -> int:
     if not args.submission.exists():
         parser.error(f"argument submission: {args.submission} is not there")
     began = time.monotonic()
+    os.umask(0o022)  # the submission's user has to read its files
     for number in SIGNALS:
         signal.signal(number, stop)
     names = catalogue.open_names(given)

@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from tests.instructors.autograder import worker
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_CHILD_SUBREAPER, IPC_RMID = 36, 0
 SHARED = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock")  # where any user may write
 PATIENCE = 5  # seconds to end processes, or to delete files
 
@@ -166,6 +166,11 @@ def clean(scratch: Path | None, uid: int | None) -> None:
         with suppress(OSError):
             found += [path for path in Path(folder).iterdir() if path.lstat().st_uid == uid]
     delete(*found)
+    with suppress(OSError, ValueError, IndexError):  # shared memory outlives the processes that made it
+        for line in Path("/proc/sysvipc/shm").read_text(encoding="ascii").splitlines()[1:]:
+            columns = line.split()
+            if int(columns[7]) == uid:
+                worker.LIBC.shmctl(int(columns[1]), IPC_RMID, None)
 
 
 def delete(*paths: Path) -> None:

@@ -16,7 +16,7 @@ from tests.instructors.autograder import keeper, wire, worker
 MAX_FILES = 2**28  # bytes on disk
 TICK = 0.2  # seconds between looks at the memory
 MAX_PRINTED = 1000  # characters of what the submission prints that are kept
-PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+PAGE = os.sysconf("SC_PAGE_SIZE")  # bytes
 
 
 class Sandbox:
