@@ -223,6 +223,24 @@ def test_grader_that_is_not_root_says_so(made, tmp_path):
     assert data["score"] == 100 and "does not run as root" in data["output"]
 
 
+@AS_ROOT
+def test_machine_that_cannot_run_submissions_is_no_fault_of_theirs(made, tmp_path):
+    package = submit(made, tmp_path, *catalogue.ASSIGNMENT)
+    command = [
+        "unshare",
+        "-Ur",
+        sys.executable,
+        made.folder / "grade.py",
+        package.parent,
+        tmp_path / "results",
+    ]
+    if subprocess.run([*command[:2], "true"], check=False).returncode:
+        pytest.skip("this system has no namespaces of users")
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # with one user alone
+    assert done.returncode == 1
+    assert "The autograder does not work here" in read(tmp_path / "results")["output"]
+
+
 def test_autograder_holds_no_solution(made, tmp_path):
     build.pack(made.folder, tmp_path / "autograder.zip")
     with zipfile.ZipFile(tmp_path / "autograder.zip") as archive:

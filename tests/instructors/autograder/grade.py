@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.grading import catalogue
 from tests.instructors.autograder import hand_in, results
-from tests.instructors.autograder.sandbox import Sandbox
+from tests.instructors.autograder.sandbox import Sandbox, SandboxError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 UNFINISHED = "The autograder was ended before it was done. Please submit again, or ask your instructor."
@@ -54,10 +54,11 @@ def main(argv: list[str], given: Path) -> int:
     if os.geteuid() == 0:
         args.results.chmod(0o700)  # the submission must not put anything in the way
     outcomes: dict = {}
-    seed = None
+    seed, code = None, 0
     theirs = hand_in.collect(args.submission, given)
-    sandbox = None if theirs.problem else Sandbox(theirs.files)
+    sandbox = None
     try:
+        sandbox = None if theirs.problem else Sandbox(theirs.files)
         # Only now, after the sandbox has forked the process that submissions run in: what must not be in it.
         from tests.instructors.autograder.judge import judge
 
@@ -65,6 +66,9 @@ def main(argv: list[str], given: Path) -> int:
         if sandbox:
             blocks = catalogue.find_blocks(sandbox.box)
             judge(sandbox, names, blocks, outcomes, seed=seed, seconds=args.seconds)
+    except SandboxError as error:
+        theirs.problem = f"The autograder does not work here; please tell your instructor. {error}"
+        code = 1
     finally:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
@@ -76,7 +80,7 @@ def main(argv: list[str], given: Path) -> int:
         if os.geteuid() == 0:
             args.results.chmod(mode)
     print(summary)
-    return 0
+    return code
 
 
 def stop(*_):

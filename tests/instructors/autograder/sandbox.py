@@ -19,6 +19,10 @@ MAX_PRINTED = 1000  # characters of what the submission prints that are kept
 PAGE = os.sysconf("SC_PAGE_SIZE")  # bytes
 
 
+class SandboxError(Exception):
+    """The sandbox does not work on this machine, for reasons that are none of the submission's."""
+
+
 class Sandbox:
     """A place where the code of a submission runs, part by part; one worker at a time.
 
@@ -26,6 +30,9 @@ class Sandbox:
 
     Args:
         files: the submission, text by path, such as HW3/vae.py.
+
+    Raises:
+        SandboxError: if a worker can't be started, or does not answer.
     """
 
     def __init__(self, files: dict[str, str]) -> None:
@@ -54,6 +61,14 @@ class Sandbox:
         self.control.settimeout(3 * keeper.PATIENCE)
         self.questions = self.answers = self.output = self.pidfd = None
         self.printed = b""
+        try:
+            self.start()
+            self.ask(None, {}, time.monotonic() + 60)
+        except StudentError as error:  # although nothing of the submission was imported yet
+            printed = self.printed.decode(errors="replace")
+            self.close()
+            raise SandboxError(f"a worker can't be started: {error.message}\n{printed}") from None
+        self.stop()
 
     def start(self) -> None:
         """Start a fresh worker.
@@ -103,7 +118,7 @@ class Sandbox:
             time.sleep(0.01)
         keeper.delete(self.folder)
 
-    def ask(self, probe: str, inputs: dict, until: float):
+    def ask(self, probe: str | None, inputs: dict, until: float):
         """Return what a probe returns.
 
         Args:
