@@ -141,7 +141,7 @@ class GaussianDiffusion(nn.Module):
         # TASK: return L_simple, Eq. (14) of DDPM, estimated with one random timestep for each row (0-based,
         # all T equally likely) and the noise `noise`, or new noise when it is None. It is a mean over rows
         # and components. `q_sample` adds the noise; `_predict_noise` calls the model, with the condition if
-        # there is one. Gradients flow to the model.
+        # there is one. Gradients flow to the model. Leave the arguments as they are.
         ### BEGIN SOLUTION training_loss
         # L_simple = E || noise - eps_theta(x_t, t) ||^2 per component, t uniform in 0..T-1
         t = torch.randint(0, self.config.timesteps, (len(x0),), device=x0.device)
@@ -223,7 +223,8 @@ class GaussianDiffusion(nn.Module):
         x_t = self._start(batch_size, device, cond, noise, generator)
         # TASK: take all steps of Algorithm 2 of DDPM, from x_t = x_T down to x_0, and return x_0. Mean and
         # variance of a step come from `p_mean_variance`, which wants t as an int64 (B,), 0-based; the noise
-        # comes from `randn_like`, below in this file, and `generator`. The last step adds no noise.
+        # comes from `randn_like`, below in this file, and `generator`. The last step adds no noise. Leave the
+        # arguments as they are: x_t is `noise` where that is given.
         ### BEGIN SOLUTION sample_ddpm
         for step in reversed(range(self.config.timesteps)):
             t = torch.full((batch_size,), step, device=x_t.device)

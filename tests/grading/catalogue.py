@@ -167,7 +167,7 @@ EXERCISES = {
                 Part("step", "a step is the mean plus noise of the variance", 3),
                 Part("noise", "the noise is N(0, I), fresh, independent, and from `generator`", 3),
                 Part("last_step", "the last step adds no noise", 1),
-                Part("inputs", "the condition, if there is one, is used in each step", 1),
+                Part("inputs", "the condition is used in each step; the arguments are left as they are", 1),
             ),
         ),
         Exercise(
