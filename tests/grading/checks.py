@@ -64,6 +64,8 @@ def describe(value):
         return NOTHING
     if isinstance(value, torch.Tensor):
         return f"a tensor of the shape {tuple(value.shape)}"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return f"{len(value)} values"
     if isinstance(value, list):
         return f"{len(value)} values: {', '.join(describe(item) for item in value[:4])}"
     return str(value)[:200]

@@ -89,7 +89,9 @@ class Schedule:
 
 # Large steps, so that every coefficient is of order one and no wrong formula is close to the right one.
 HARSH = Schedule(timesteps=16, beta_start=0.03, beta_end=0.35)
+OTHER = Schedule(timesteps=16, beta_start=0.01, beta_end=0.2)  # as long as HARSH
 DEFAULT = Schedule()
+LONG = Schedule(timesteps=1500, beta_start=1e-4, beta_end=0.013)
 SHORT = Schedule(timesteps=2, beta_start=0.2, beta_end=0.5)
 STEEP = Schedule(timesteps=40, beta_start=0.02, beta_end=0.25)
 

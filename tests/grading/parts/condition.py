@@ -39,8 +39,8 @@ def added(ask, rng):
 
 def none(ask, rng):
     """What self.cond is given for None, and for rows of zeros."""
-    for rows, dim, cond_dim in SIZES:
-        toy = Toy(rng, rows, dim, cond_dim)
+    for rows, dim, cond_dim, training in in_both_modes(SIZES):
+        toy = Toy(rng, rows, dim, cond_dim, training)
         zeros = torch.zeros(rows, cond_dim)
         for label, cond, by_default in (
             ("cond = None", None, False),
@@ -64,8 +64,8 @@ def none(ask, rng):
 
 def shape(ask, rng):
     """Wrong shapes, each a ValueError; and the right one, which is none."""
-    for rows, dim, cond_dim in ((4, 24, 6), (1, 24, 6), (6, 24, 6), (3, 40, 10)):
-        toy = Toy(rng, rows, dim, cond_dim)
+    for rows, dim, cond_dim, training in in_both_modes(((4, 24, 6), (1, 24, 6), (6, 24, 6), (3, 40, 10))):
+        toy = Toy(rng, rows, dim, cond_dim, training)
         wrong = [
             (rows, cond_dim + 1),
             (rows, cond_dim - 1),
@@ -105,8 +105,8 @@ def try_shape(ask, toy, cond, what):
 
 def scaling(ask, rng):
     """The factor between the condition and what self.cond is given."""
-    for rows, dim, cond_dim in SIZES:
-        toy = Toy(rng, rows, dim, cond_dim)
+    for rows, dim, cond_dim, training in in_both_modes(SIZES):
+        toy = Toy(rng, rows, dim, cond_dim, training)
         cond = toy.conditions(rng)[:1].repeat(rows, 1)  # `rows` judges who gets which
         for label, scale in (("unit vectors", 1.0), ("vectors of another length", 0.5)):
             one, other = toy.results(ask, [scale * cond, -scale * cond])
@@ -157,17 +157,22 @@ def gradients(ask, rng):
             expect(found, f"The gradient of the embedding by {name}, {toy}", "none, or 0", "not 0")
 
 
+def in_both_modes(sizes):
+    return [(*size, training) for size in sizes for training in (True, False)]
+
+
 class Toy:
     """An embedding whose networks are known, and the timesteps that it is asked for."""
 
-    def __init__(self, rng, rows, dim, cond_dim):
-        self.rows, self.dim, self.cond_dim = rows, dim, cond_dim
+    def __init__(self, rng, rows, dim, cond_dim, training=True):
+        self.rows, self.dim, self.cond_dim, self.training = rows, dim, cond_dim, training
         self.table, self.bias = normal(rng, TIMESTEPS, dim), normal(rng, dim)
         self.weight = normal(rng, dim, cond_dim) / cond_dim**0.5
         self.t = torch.randint(0, TIMESTEPS, (rows,), generator=rng)
 
     def __str__(self):
-        return f"B = {self.rows}, dim = {self.dim}, cond_dim = {self.cond_dim}"
+        mode = "" if self.training else ", evaluation mode"
+        return f"B = {self.rows}, dim = {self.dim}, cond_dim = {self.cond_dim}{mode}"
 
     def conditions(self, rng):
         return torch.nn.functional.normalize(normal(rng, self.rows, self.cond_dim), dim=1)
@@ -186,7 +191,7 @@ class Toy:
                 bias=self.bias,
                 t=self.t,
                 conds=list(conds),
-                **options,
+                **{"training": self.training, **options},
             )
 
     def results(self, ask, conds, **options):

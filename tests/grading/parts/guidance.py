@@ -46,7 +46,7 @@ def unconditional(ask, rng):
             expect(isinstance(seen, torch.Tensor), what, "none: it is called without one", "zeros, (B, D)")
             right = seen.dim() == 2 and seen.shape[1] == cond.shape[1]
             expect(right, f"{what}: its shape", tuple(seen.shape), f"(B, {cond.shape[1]})")
-            for row in seen:
+            for row in seen.to(cond.dtype):
                 kind = (
                     "zeros" if not row.any() else "cond" if row.isclose(cond).all(dim=1).any() else "another"
                 )

@@ -1,5 +1,7 @@
 """Mean and variance of the reverse process, HW3/diffusion.py."""
 
+import itertools
+
 import torch
 
 from tests.grading import toys
@@ -14,7 +16,7 @@ from tests.grading.checks import (
     fit,
     normal,
 )
-from tests.grading.papers import DEFAULT, HARSH, SHORT, STEEP
+from tests.grading.papers import DEFAULT, HARSH, OTHER, SHORT, STEEP
 
 NAMES = ("mean", "variance", "x0_pred")
 
@@ -22,6 +24,7 @@ NAMES = ("mean", "variance", "x0_pred")
 def cases(rng):
     """Yield schedules with timesteps for the rows of a batch."""
     yield HARSH, torch.randperm(16, generator=rng)
+    yield OTHER, torch.randperm(16, generator=rng)
     yield DEFAULT, torch.tensor([999, 0, 1, 2, 500, 42])
     yield STEEP, torch.tensor([39, 0, 20, 7])
     yield SHORT, torch.tensor([1, 0])
@@ -83,23 +86,23 @@ def x0(ask, rng):
 
 def inputs(ask, rng):
     """The one call of the model."""
-    times = torch.tensor([15, 0, 7])
-    for clip in (False, True):
-        for cond in (None, normal(rng, 3, 4)):
-            x_t = normal(rng, 3, 2, 4, 4)
-            reply = request(ask, HARSH, x_t, times, cond, clip)
-            calls = as_list(reply["calls"], 1, "Calls of the model in p_mean_variance")
-            for name, expected in (("x_t", x_t), ("t", times), ("cond", cond)):
-                seen, what = calls[0][name], f"{name} that the model gets, clip_x0 = {clip}"
-                if expected is None:
-                    expect(seen is None, what, describe(seen), "none")
-                else:
-                    expect_close(seen, expected, what, 0)
+    times, given = torch.tensor([15, 0, 7]), normal(rng, 3, 4)
+    for schedule, clip, cond in itertools.product((HARSH, DEFAULT), (False, True), (None, given, -given)):
+        x_t = normal(rng, 3, 2, 4, 4)
+        reply = request(ask, schedule, x_t, times, cond, clip)
+        calls = as_list(reply["calls"], 1, "Calls of the model in p_mean_variance")
+        for name, expected in (("x_t", x_t), ("t", times), ("cond", cond)):
+            seen, what = calls[0][name], f"{name} that the model gets, clip_x0 = {clip} ({schedule})"
+            if expected is None:
+                expect(seen is None, what, describe(seen), "none")
+            else:
+                expect_close(seen, expected, what, 0)
+                expect(seen.dtype == expected.dtype, f"The type of {what}", seen.dtype, expected.dtype)
 
 
 def any_shape(ask, rng):
     """Data of another shape give the same numbers; rows do not matter to one another."""
-    for shape in ((5, 12), (5, 12, 1, 1), (5, 1, 3, 4), (1, 3, 2, 2)):
+    for shape in ((5, 12), (5, 3, 4), (5, 12, 1, 1), (5, 1, 3, 4), (1, 3, 2, 2), (2, 1, 3, 2, 2)):
         for schedule in (HARSH, DEFAULT):
             x_t, times = normal(rng, *shape), torch.randint(0, schedule.timesteps, shape[:1], generator=rng)
             seen = call(ask, schedule, x_t, times)

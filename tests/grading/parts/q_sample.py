@@ -17,7 +17,7 @@ from tests.grading.checks import (
     expect_uncorrelated,
     normal,
 )
-from tests.grading.papers import DEFAULT, HARSH, SHORT, STEEP
+from tests.grading.papers import DEFAULT, HARSH, OTHER, SHORT, STEEP
 
 SHAPE = (8, 3, 16, 16)
 
@@ -26,6 +26,7 @@ def equation(ask, rng):
     """The factors of x0 and noise, for each row's t, on several schedules."""
     for schedule, times in (
         (HARSH, torch.randperm(16, generator=rng)),
+        (OTHER, torch.randperm(16, generator=rng)),
         (DEFAULT, torch.tensor([999, 0, 1, 2, 500, 42, 998, 100])),
         (STEEP, torch.randperm(40, generator=rng)[:8]),
         (SHORT, torch.tensor([1, 0, 1])),

@@ -45,7 +45,7 @@ def distribution(ask, rng):
 
 def noise(ask, rng):
     """The noise, for mu and logvar of zeros."""
-    zeros = torch.zeros(8, 500)
+    zeros = torch.zeros(40, 500)
     first, second = samples(ask, rng, zeros, zeros, repeat=2)
     (other,) = samples(ask, rng, zeros, zeros)
     expect_independent(first, "z for mu = 0 and logvar = 0")
@@ -79,6 +79,9 @@ def modes(ask, rng):
     mu, logvar = normal(rng, 4, 50), normal(rng, 4, 50)
     modes = [sample(ask, rng, mu, logvar, seed, training=training) for training in (False, True)]
     expect_close(*modes, "z in evaluation mode, compared with that in training from the same seed,")
+    for training in (False, True):
+        after = request(ask, rng, mu, logvar, training=training)["training"]
+        expect(after is training, "model.training after the call", after, training)
 
 
 def request(ask, rng, mu, logvar, seed=None, **options):

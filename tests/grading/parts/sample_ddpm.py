@@ -3,6 +3,8 @@
 The toy predictor remembers its calls, so each transition of a run is known.
 """
 
+import itertools
+
 import torch
 
 from tests.grading import toys
@@ -16,10 +18,11 @@ from tests.grading.checks import (
     expect_close,
     expect_global_untouched,
     expect_independent,
+    expect_unchanged,
     expect_uncorrelated,
     normal,
 )
-from tests.grading.papers import DEFAULT, HARSH, SHORT, Schedule
+from tests.grading.papers import DEFAULT, HARSH, LONG, SHORT, Schedule
 
 SHAPE = (8, 3, 16, 16)
 ONE_STEP = Schedule(timesteps=1, beta_start=0.3, beta_end=0.3)
@@ -31,7 +34,7 @@ def timesteps(ask, rng):
         (HARSH, (3, 2, 4, 4)),
         (SHORT, (1, 1, 2, 2)),
         (ONE_STEP, (2, 1, 2, 2)),
-        (DEFAULT, (2, 20, 1, 1)),
+        (LONG, (2, 20, 1, 1)),
     ):
         reply = request(ask, rng, schedule, shape)
         calls = as_list(reply["calls"], schedule.timesteps, f"Calls of the model, T = {schedule.timesteps}")
@@ -72,7 +75,8 @@ def noise(ask, rng):
     first = request(ask, rng, HARSH, SHAPE, noise=start, seed=seed, global_seed=global_seed)
     expect_global_untouched(first["next_global"], global_seed, "A run with a generator")
     again = request(ask, rng, HARSH, SHAPE, noise=start, seed=seed)
-    other = request(ask, rng, HARSH, SHAPE, noise=start, seed=seed + 1)
+    # The other runs are the second ones of their sampler: it may keep nothing of the first.
+    other = request(ask, rng, HARSH, SHAPE, noise=start, seed=seed + 1, seed_before=seed)
     first, again, other = (
         as_tensor(reply["samples"], SHAPE, "The samples") for reply in (first, again, other)
     )
@@ -105,10 +109,14 @@ def last_step(ask, rng):
 
 def inputs(ask, rng):
     """The condition in each call; the start."""
-    for cond in (None, normal(rng, 3, 4)):
+    given = normal(rng, 3, 4)
+    for schedule, clip, cond in (
+        *itertools.product((HARSH,), (False, True), (None, given, -given)),
+        (DEFAULT, False, given),
+    ):
         start = normal(rng, 3, 2, 4, 4)
-        reply = request(ask, rng, HARSH, start.shape, noise=start, cond=cond)
-        calls = as_list(reply["calls"], HARSH.timesteps, "Calls of the model")
+        reply = request(ask, rng, schedule, start.shape, noise=start, cond=cond, clip=clip)
+        calls = as_list(reply["calls"], schedule.timesteps, "Calls of the model")
         for number, call in enumerate(calls, 1):
             what = f"The condition that call {number} of the model gets"
             if cond is None:
@@ -116,18 +124,32 @@ def inputs(ask, rng):
             else:
                 expect_close(call["cond"], cond, what, 0)
         expect_close(calls[0]["x_t"], start, "x_t of the first call, which is the start,", 0)
+        expect_unchanged(reply["noise"], start, "noise, an argument of sample_ddpm")
 
 
-def request(ask, rng, schedule, shape, *, noise=None, cond=None, seed=0, global_seed=None):
+def request(
+    ask,
+    rng,
+    schedule,
+    shape,
+    *,
+    noise=None,
+    cond=None,
+    clip=False,
+    seed=0,
+    seed_before=None,
+    global_seed=None,
+):
     with during(f"sample_ddpm, {shape[0]} samples of the shape {tuple(shape[1:])} ({schedule})"):
         return ask(
             "sample_ddpm",
-            config=schedule.config(shape),
+            config=schedule.config(shape, clip),
             tables=schedule.reverse_tables(),
             batch_size=shape[0],
             noise=noise,
             cond=cond,
             seed=seed,
+            seed_before=seed_before,
             global_seed=draw_seed(rng) if global_seed is None else global_seed,
         )
 

@@ -13,11 +13,13 @@ from tests.grading.checks import (
     during,
     expect,
     expect_close,
-    expect_independent,
+    expect_gradients,
+    expect_normal,
+    expect_unchanged,
     expect_uncorrelated,
     normal,
 )
-from tests.grading.papers import DEFAULT, HARSH, SHORT, Schedule
+from tests.grading.papers import DEFAULT, HARSH, LONG, SHORT, Schedule
 
 SHAPES = ((6, 3, 4, 4), (5, 20, 1, 1), (1, 2, 3, 3), (7, 9))
 ONE_STEP = Schedule(timesteps=1, beta_start=0.3, beta_end=0.3)
@@ -49,8 +51,9 @@ def inputs(ask, rng):
             for cond in (None, normal(rng, shape[0], 4)):
                 _, seen = run(ask, rng, schedule, x0, noise, cond)
                 what = f"x_t that the model gets, for x0 of the shape {shape},"
+                times = seen.times(schedule).tolist()
                 expected = torch.stack(
-                    [schedule.q_sample(x, z, t) for x, z, t in zip(x0, noise, seen.t.tolist(), strict=True)]
+                    [schedule.q_sample(x, z, t) for x, z, t in zip(x0, noise, times, strict=True)]
                 )
                 expect_close(seen.x_t, expected, what, 5e-4)
                 if cond is None:
@@ -61,14 +64,18 @@ def inputs(ask, rng):
                     same = isinstance(seen.cond, torch.Tensor) and seen.cond.shape == cond.shape
                     what = "The condition that the model gets"
                     expect(same and seen.cond.equal(cond), what, describe(seen.cond), "the argument cond")
+    reply = request(ask, rng, HARSH, x0, noise, cond, 1)
+    after = as_list(reply["arguments"], 3, "The arguments of training_loss")
+    for name, now, before in zip(("x0", "noise", "cond"), after, (x0, noise, cond), strict=True):
+        expect_unchanged(now, before, f"{name}, an argument of training_loss")
 
 
 def timesteps(ask, rng):
     """How often each t is drawn."""
-    for schedule, rows, repeat in ((HARSH, 100, 60), (SHORT, 50, 20), (ONE_STEP, 5, 2), (DEFAULT, 2000, 12)):
+    for schedule, rows, repeat in ((HARSH, 100, 60), (SHORT, 50, 20), (ONE_STEP, 5, 2), (LONG, 3000, 12)):
         x0 = torch.zeros(rows, 1)
         _, seen = runs(ask, rng, schedule, x0, x0, None, repeat)
-        times = torch.stack([call.t for call in seen])
+        times = torch.stack([call.times(schedule) for call in seen])
         last = schedule.timesteps - 1
         low, high = times.min().item(), times.max().item()
         what = f"The range of t, T = {schedule.timesteps}"
@@ -79,55 +86,53 @@ def timesteps(ask, rng):
         expect(not alike, f"t, T = {schedule.timesteps}", "the same for all rows", "one for each row")
         alike = (times == times[:1]).all()
         expect(not alike, f"t, T = {schedule.timesteps}", "the same in each call", "drawn anew")
-        if schedule is DEFAULT:
-            counts, size = torch.bincount(times.flatten() // 100, minlength=10), times.numel()
+        z = (times.double() - last / 2) / schedule.timesteps
+        what = f"The correlation of the t of two rows, one after the other, T = {schedule.timesteps}"
+        expect_uncorrelated(z[:, 1:].flatten(), z[:, :-1].flatten(), what)
+        if schedule is LONG:
+            counts, size = torch.bincount(times.flatten() // 100, minlength=15), times.numel()
         else:
             counts, size = torch.bincount(times.flatten(), minlength=schedule.timesteps), times.numel()
         share = 1 / len(counts)
         bound = SIGMAS * (share * (1 - share) / size) ** 0.5
         for index, count in enumerate(counts.tolist()):
-            drawn = (
-                f"t = {index}" if schedule is not DEFAULT else f"t from {100 * index} to {100 * index + 99}"
-            )
+            drawn = f"t = {index}" if schedule is not LONG else f"t from {100 * index} to {100 * index + 99}"
             what = f"How often {drawn} is drawn, T = {schedule.timesteps}"
             right = abs(count / size - share) <= bound
             expect(right, what, f"{count / size:.4f}", f"{share:.4f} +- {bound:.4f}")
 
 
 def noise(ask, rng):
-    """The noise that is drawn when none is given; the loss compares with it."""
+    """The noise that is drawn when none is given; a model that predicts it exactly has no loss."""
     x0 = normal(rng, 8, 3, 16, 16)
-    losses, seen = runs(ask, rng, HARSH, x0, None, None, 2)
+    _, seen = runs(ask, rng, HARSH, x0, None, None, 2)
     _, (other,) = runs(ask, rng, HARSH, x0, None, None, 1)
-    drawn = [
-        torch.stack(
-            [HARSH.noise_in(x_t, x, t) for x_t, x, t in zip(call.x_t, x0, call.t.tolist(), strict=True)]
-        )
-        for call in (*seen, other)
-    ]
-    expect_independent(drawn[0], "The noise of x_t when none is given", x0=x0)
+    drawn = []
+    for call in (*seen, other):
+        times = call.times(HARSH).tolist()
+        rows = zip(call.x_t, x0, times, strict=True)
+        drawn.append(torch.stack([HARSH.noise_in(x_t, x, t) for x_t, x, t in rows]))
+    expect_normal(drawn[0], "The noise of x_t when none is given")
+    expect_uncorrelated(drawn[0], x0.double(), "The correlation of the noise with x0")
     expect_uncorrelated(drawn[1], drawn[0], "The correlation of the noise of two calls")
     expect_uncorrelated(drawn[2], drawn[0], "The correlation of the noise after two seeds")
-    eps = toys.predict(seen[0].x_t.float(), seen[0].t)
-    # Up to a factor, which is for `error` to judge: compared are the shares of the squares in two losses.
-    given, (call,) = runs(ask, rng, HARSH, x0, drawn[0].float(), None, 1)
-    wanted = (toys.predict(call.x_t.float(), call.t).double() - drawn[0]).square().mean() / given[0]
-    expect_close(
-        (eps.double() - drawn[0]).square().mean() / losses[0] / wanted,
-        1.0,
-        "The loss when no noise is given, over the one from the noise that is in x_t,",
-        1e-3,
-    )
+    gain = (1 - torch.tensor(HARSH.alpha_bars)) ** -0.5  # x_t is nothing but scaled noise where x0 is 0
+    (loss,), _ = runs(ask, rng, HARSH, torch.zeros_like(x0), None, None, 1, gain=gain)
+    expect_close(loss, 0.0, "The loss of a model that predicts the noise in x_t exactly")
 
 
 def gradients(ask, rng):
     """The gradient by the factor of the toy predictor."""
     x0, given = normal(rng, 6, 3, 4, 4), normal(rng, 6, 3, 4, 4)
     for noise, cond in ((given, None), (given, normal(rng, 6, 4)), (None, None)):
-        reply = request(ask, rng, HARSH, x0, noise, cond, 1)
-        gradient = as_list(reply["gradients"], 1, "The gradients")[0]
-        found = isinstance(gradient, torch.Tensor) and bool(gradient.any())
-        expect(found, "The gradient of the loss by the model's weight", "none, or 0", "not 0")
+        seed = draw_seed(rng)
+
+        def call(weight, grad, noise=noise, cond=cond, seed=seed):
+            reply = request(ask, rng, HARSH, x0, noise, cond, 1, seed=seed, weight=weight.item())
+            loss = as_list(reply["losses"], 1, "The results of training_loss")[0]
+            return as_tensor(loss, (), "The loss"), reply["gradients"]
+
+        expect_gradients(call, {"weight": torch.tensor(1.0)}, rng, "the loss")
 
 
 class Seen:
@@ -135,18 +140,23 @@ class Seen:
 
     def __init__(self, call, shape):
         self.t = call["t"]
-        right = isinstance(self.t, torch.Tensor) and self.t.shape == shape[:1] and self.t.dtype == torch.int64
-        seen = (
-            f"{self.t.dtype} {tuple(self.t.shape)}" if isinstance(self.t, torch.Tensor) else describe(self.t)
-        )
-        expect(right, "t that the model gets", seen, f"torch.int64 {tuple(shape[:1])}, one for each row")
+        right = isinstance(self.t, torch.Tensor) and self.t.shape == shape[:1]
+        expect(right, "t that the model gets", describe(self.t), f"{shape[0]} numbers, one for each row")
         self.x_t = as_tensor(call["x_t"], shape, "x_t that the model gets")
         right = call["x_t"].dtype == torch.float32
         expect(right, "The type of x_t that the model gets", call["x_t"].dtype, "torch.float32, as x0 has")
         self.cond = call["cond"]
 
+    def times(self, schedule):
+        """Return t, which must be whole numbers in 0..T-1."""
+        what, expected = "t that the model gets", f"torch.int64, from 0 to {schedule.timesteps - 1}"
+        expect(self.t.dtype == torch.int64, what, self.t.dtype, expected)
+        seen = f"{self.t.min().item()} to {self.t.max().item()}"
+        expect(0 <= self.t.min() and self.t.max() < schedule.timesteps, what, seen, expected)
+        return self.t
 
-def request(ask, rng, schedule, x0, noise, cond, repeat):
+
+def request(ask, rng, schedule, x0, noise, cond, repeat, *, seed=None, **options):
     bars = torch.tensor(schedule.alpha_bars, dtype=torch.float64)
     with during(f"training_loss for x0 of the shape {tuple(x0.shape)} ({schedule})"):
         return ask(
@@ -156,26 +166,18 @@ def request(ask, rng, schedule, x0, noise, cond, repeat):
             x0=x0,
             noise=noise,
             cond=cond,
-            seed=draw_seed(rng),
+            seed=draw_seed(rng) if seed is None else seed,
             repeat=repeat,
+            **options,
         )
 
 
-def runs(ask, rng, schedule, x0, noise, cond, repeat):
+def runs(ask, rng, schedule, x0, noise, cond, repeat, **options):
     """Return the losses of `repeat` calls, and what the model got in each."""
-    reply = request(ask, rng, schedule, x0, noise, cond, repeat)
+    reply = request(ask, rng, schedule, x0, noise, cond, repeat, **options)
     losses = as_list(reply["losses"], repeat, "The results of training_loss")
     losses = [as_tensor(loss, (), "The loss") for loss in losses]
     calls = as_list(reply["calls"], repeat, f"Calls of the model in {repeat} calls of training_loss")
-    for call in calls:
-        right = isinstance(call["t"], torch.Tensor) and call["t"].dtype == torch.int64 and call["t"].numel()
-        inside = right and 0 <= call["t"].min() and call["t"].max() < schedule.timesteps
-        expect(
-            inside or not right,
-            "t that the model gets",
-            describe(call["t"]),
-            f"0 to {schedule.timesteps - 1}",
-        )
     return losses, [Seen(call, x0.shape) for call in calls]
 
 

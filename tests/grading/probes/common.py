@@ -29,15 +29,22 @@ def generator(seed):
 
 
 class Recorder(nn.Module):
-    """The toy predictor of `toys.predict`, which remembers what it was called with, as plain values."""
+    """The toy predictor of `toys.predict`, which remembers what it was called with, as plain values.
 
-    def __init__(self):
+    Args:
+        gain: (T,), predict so much times x_t, by t, instead.
+    """
+
+    def __init__(self, gain=None):
         super().__init__()
+        self.gain = gain
         self.weight = nn.Parameter(torch.ones(()))
         self.calls = []
 
     def forward(self, x_t, t, cond=None):
         self.calls.append({"x_t": plain(x_t), "t": plain(t), "cond": plain(cond)})
+        if self.gain is not None:
+            return self.weight * self.gain[t].view(-1, *[1] * (x_t.dim() - 1)) * x_t
         return self.weight * toys.predict(x_t, t, cond)
 
 
@@ -47,4 +54,5 @@ def gradients_of(result, *inputs):
     if not inputs or not isinstance(result, torch.Tensor) or not result.requires_grad:
         return [None for _ in inputs]
     weights = toys.mix(result.shape).to(result.dtype)
-    return plain(torch.autograd.grad(result, inputs, weights, retain_graph=True, allow_unused=True))
+    total = (weights * result).sum()
+    return plain(torch.autograd.grad(total, inputs, allow_unused=True))

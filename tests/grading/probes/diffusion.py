@@ -58,7 +58,7 @@ def q_sample(config, x0, t, noise, seed, repeat=1, grad=False):
     return {"results": plain(results), "gradients": gradients, "arguments": plain([x0, t, noise])}
 
 
-def training_loss(config, tables, x0, noise, cond, seed, repeat=1):
+def training_loss(config, tables, x0, noise, cond, seed, repeat=1, weight=1.0, gain=None):
     """Call training_loss, `repeat` times from one seed, with the toy predictor.
 
     Args:
@@ -66,8 +66,11 @@ def training_loss(config, tables, x0, noise, cond, seed, repeat=1):
             exercise must not matter here.
         config, x0, noise, cond: of DiffusionConfig, and the arguments.
         seed: of the global generator.
+        weight: that the prediction is multiplied by.
+        gain: (T,), predict so much times x_t, by t, not what the toy predicts.
     """
-    model = Recorder()
+    model = Recorder(gain)
+    model.weight.data.fill_(weight)
     diffusion = process(config, model)
 
     def mixed(x0, t, noise=None):
@@ -75,11 +78,17 @@ def training_loss(config, tables, x0, noise, cond, seed, repeat=1):
 
     diffusion.q_sample = mixed
     torch.manual_seed(seed)
-    options = {} if cond is None else {"cond": cond.clone()}
-    options |= {} if noise is None else {"noise": noise.clone()}
-    losses = [diffusion.training_loss(x0.clone(), **options) for _ in range(repeat)]
+    x0, noise, cond = copy(x0), copy(noise), copy(cond)
+    options = {} if cond is None else {"cond": cond}
+    options |= {} if noise is None else {"noise": noise}
+    losses = [diffusion.training_loss(x0, **options) for _ in range(repeat)]
     gradients = gradients_of(losses[-1], model.weight)
-    return {"losses": plain(losses), "calls": model.calls, "gradients": gradients}
+    return {
+        "losses": plain(losses),
+        "calls": model.calls,
+        "gradients": gradients,
+        "arguments": plain([x0, noise, cond]),
+    }
 
 
 def p_mean_variance(config, x_t, t, cond):
@@ -91,7 +100,7 @@ def p_mean_variance(config, x_t, t, cond):
     return {"results": plain(results), "calls": model.calls}
 
 
-def sample_ddpm(config, tables, batch_size, noise, cond, seed, global_seed):
+def sample_ddpm(config, tables, batch_size, noise, cond, seed, global_seed, seed_before=None):
     """Run sample_ddpm with the toy predictor.
 
     Args:
@@ -100,6 +109,7 @@ def sample_ddpm(config, tables, batch_size, noise, cond, seed, global_seed):
         config, batch_size, noise, cond: of DiffusionConfig, and the arguments.
         seed: of the generator that is passed; None passes none.
         global_seed: of torch's global generator.
+        seed_before: let the same sampler make another run before, with a generator of this seed.
     """
     model = Recorder()
     diffusion = process(config, model)
@@ -111,7 +121,10 @@ def sample_ddpm(config, tables, batch_size, noise, cond, seed, global_seed):
 
     diffusion.p_mean_variance = mean_and_variance
     torch.manual_seed(global_seed)
-    start, condition = (None if value is None else value.clone() for value in (noise, cond))
+    start, condition = copy(noise), copy(cond)
+    if seed_before is not None:
+        diffusion.sample_ddpm(batch_size, "cpu", condition, noise=start, generator=generator(seed_before))
+        model.calls.clear()
     samples = diffusion.sample_ddpm(batch_size, "cpu", cond=condition, noise=start, generator=generator(seed))
     return {
         "samples": plain(samples),

@@ -61,41 +61,49 @@ def guide(guidance_scale, x_t, t, cond, training=True, grad=False):
     }
 
 
-def update_average(decay, weights, means, counts):
-    """Update an EMA with a model that has these weights, means and counts of batches, one after another.
+def update_average(decay, states):
+    """Update an EMA with a model that has one state after another.
 
     Args:
         decay: of EMA.
-        weights, means: (N, D), N at least 1; the first of them when the EMA is made.
-        counts: int64 (N,).
+        states: the model's tensors by name, the first of them when the EMA is made.
 
     Returns:
-        The average after each update, by name, with what the trained model holds at the end.
+        The average after each update, and what is left of the model and the average at the end.
     """
     from HW3.ema import EMA
 
-    size = weights.shape[1]
-    model = nn.Sequential(nn.Linear(size, 1), nn.BatchNorm1d(size))
+    size = states[0]["1.running_mean"].numel()
+    model = nn.Sequential(nn.Linear(size, 3), nn.BatchNorm1d(size))
+    model.register_buffer("mark", torch.zeros(size, dtype=torch.float64))
+    tensors = model.state_dict(keep_vars=True)
 
-    def train_to(index):
+    def train_to(state):
         with torch.no_grad():
-            model[0].weight.copy_(weights[index : index + 1])
-            model[0].bias.fill_(weights[index, 0])
-            model[1].running_mean.copy_(means[index])
-            model[1].num_batches_tracked.copy_(counts[index])
+            for name, value in tensors.items():
+                value.copy_(state[name])
 
-    train_to(0)
+    train_to(states[0])
+    model[1].eval()
     ema = EMA(model, decay)
+    held = ema.model.state_dict(keep_vars=True)
     averages = []
-    for index in range(1, len(weights)):
-        train_to(index)
+    for state in states[1:]:
+        train_to(state)
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
         ema.update(model)
-        state = ema.model.state_dict()
-        averages.append({name: plain(value) for name, value in state.items()})
+        averages.append({name: plain(value) for name, value in held.items()})
+    left = {name: plain(value) for name, value in tensors.items()}
+    grads = [plain(parameter.grad) for parameter in model.parameters()]
+    train_to(states[0])
     return {
         "averages": averages,
+        "later": {name: plain(value) for name, value in held.items()},
         "updates": plain(ema.updates),
-        "model": {name: plain(value) for name, value in model.state_dict().items()},
-        "trains": [model.training, *(parameter.requires_grad for parameter in model.parameters())],
+        "model": left,
+        "grads": grads,
+        "modes": [module.training for module in model.modules()],
+        "trains": [parameter.requires_grad for parameter in model.parameters()],
         "average_trains": [ema.model.training, *(p.requires_grad for p in ema.model.parameters())],
     }

@@ -13,9 +13,15 @@ def reparameterize(mu, logvar, seed, repeat=1, training=True, grad=False):
     model = ConvVAE(latent_dim=mu.shape[1]).train(training)
     mu, logvar = copy(mu, grad), copy(logvar, grad)
     torch.manual_seed(seed)
-    results = [model.reparameterize(mu, logvar) for _ in range(repeat)]
+    with torch.set_grad_enabled(grad):
+        results = [model.reparameterize(mu, logvar) for _ in range(repeat)]
     gradients = gradients_of(results[-1], mu, logvar)
-    return {"results": plain(results), "gradients": gradients, "arguments": plain([mu, logvar])}
+    return {
+        "results": plain(results),
+        "gradients": gradients,
+        "arguments": plain([mu, logvar]),
+        "training": model.training,
+    }
 
 
 def kl_divergence(mu, logvar, grad=False):
@@ -48,4 +54,9 @@ def canonicalize_latent(z, training=True, **options):
     model.decode = toys.decode
     argument = z.clone()
     result = model.canonicalize_latent(argument, **options)
-    return {"result": plain(result), "argument": plain(argument), "training": model.training}
+    return {
+        "result": plain(result),
+        "argument": plain(argument),
+        "training": [module.training for module in model.modules()],
+        "frozen": not all(parameter.requires_grad for parameter in model.parameters()),
+    }
