@@ -1,7 +1,7 @@
 """The DDIM update, HW3/diffusion.py.
 
 The step is linear in x0_pred, eps_pred and the noise. Two calls with the same seed, one with zeros for all
-tensors, differ by what is not noise, exactly; the one with zeros is nothing but noise. x_t agrees with the two
+tensors, differ by what is not noise, exactly; the one with zeros is nothing but noise. x_t agrees with both
 predictions, so a step may also compute one of them from the other.
 """
 
