@@ -44,6 +44,7 @@ class Scorer:
     def __init__(self, config):
         self.points = catalogue.points(graded(config))
         self.verdicts = {}
+        self.alone = True  # no other tests are run
 
     def pytest_runtest_logreport(self, report):
         if result := dict(report.user_properties).get(NAME):
@@ -51,11 +52,14 @@ class Scorer:
             # Of several seeds the first that is no pass counts.
             if report.when == "call" and self.verdicts.get((exercise, part), "pass") == "pass":
                 self.verdicts[exercise, part] = state
+        elif report.when == "call":
+            self.alone = False
 
     def pytest_terminal_summary(self, terminalreporter):
         if not self.verdicts:
             return
-        terminalreporter.reportchars = ""  # no list of failures after the table, which has them
+        if self.alone:
+            terminalreporter.reportchars = ""  # no list of failures after the table, which has them
         terminalreporter.section("score")
         blocks = catalogue.find_blocks(ROOT)
         for name in dict.fromkeys(exercise for exercise, _ in self.points):
