@@ -12,18 +12,21 @@ import secrets
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.grading import catalogue
-from tests.instructors.autograder import hand_in, results
+from tests.instructors.autograder import hand_in, landlock, results
 from tests.instructors.autograder.sandbox import Sandbox, SandboxError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 UNFINISHED = "The autograder was ended before it was done. Please submit again, or ask your instructor."
 NOT_ROOT = (
     "Note for instructors: the grader does not run as root, so the submission ran as the same user. Its "
-    "answers were still compared in another process, but it could have read the formulas or ended the grader."
+    "answers were still compared in another process, but "
 )
+WITH_LANDLOCK = "only Landlock kept it from the checks and from the grader."
+WITHOUT_LANDLOCK = "it could have read the checks, ended the grader, or written results of its own."
 UNREACHABLE = (
     "Note for instructors: only root can read {}; modules that the submission imports may be missing."
 )
@@ -76,9 +79,9 @@ def main(argv: list[str], given: Path) -> int:
             sandbox.close()  # then nothing of the submission is left
         table = [*describe(names, outcomes, theirs.problem or UNFINISHED), given_code(theirs)]
         summary = summarize(table, theirs, seed)
-        results.write(args.results, table, summary, time.monotonic() - began)
-        if os.geteuid() == 0:
+        with suppress(PermissionError):  # where another user owns the folder
             args.results.chmod(mode)
+        results.write(args.results, table, summary, time.monotonic() - began)
     print(summary)
     return code
 
@@ -116,7 +119,11 @@ def summarize(table: list[results.Result], theirs: hand_in.HandIn, seed: int | N
     score, possible = sum(result.score for result in table), sum(result.points for result in table)
     lines = [f"{score} of {possible} points"]
     lines += [theirs.problem] if theirs.problem else theirs.notes[:10]
-    lines += [NOT_ROOT] if os.geteuid() else closed_folders()
+    if os.geteuid():
+        alone = landlock.version() >= landlock.SCOPES
+        lines.append(NOT_ROOT + (WITH_LANDLOCK if alone else WITHOUT_LANDLOCK))
+    else:
+        lines += closed_folders()
     return "\n".join([*lines, f"seed {seed}"])
 
 

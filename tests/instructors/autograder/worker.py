@@ -16,7 +16,7 @@ import torch
 
 from tests.grading import probes
 from tests.grading.ask import StudentError, student_error, time_limit
-from tests.instructors.autograder import wire
+from tests.instructors.autograder import landlock, wire
 
 MEMORY = 2**30  # bytes beyond what torch takes
 FILE_SIZE = 2**24  # bytes
@@ -25,6 +25,7 @@ TASKS = 64  # processes and threads
 LIBC = ctypes.CDLL(None)
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38
 MAX_TEXT = 4000
+SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/opt", "/proc", "/sys")  # what may be read
 
 
 def prctl(option: int, value: int) -> None:
@@ -54,9 +55,9 @@ def run(box: Path, scratch: Path, uid: int | None, tasks: int, fds: list[int]) -
     os.environ.clear()
     os.environ.update(PATH="/usr/bin:/bin", HOME=str(scratch), TMPDIR=str(scratch), USER="student")
     os.environ.update(LANG="C.UTF-8", OMP_NUM_THREADS="1")
-    give_up_rights(uid, tasks)
     ours = str(Path(__file__).parents[3])
     sys.path[:] = [str(box), *(path for path in sys.path if path not in ("", ours))]
+    give_up_rights(scratch, uid, tasks)
     sys.argv[:] = ["grader"]
     sys.dont_write_bytecode = True
     while question := wire.receive(questions):
@@ -76,7 +77,7 @@ def detach(questions: int, answers: int, output: int) -> tuple[int, int]:
     return questions, answers
 
 
-def give_up_rights(uid: int | None, tasks: int) -> None:
+def give_up_rights(scratch: Path, uid: int | None, tasks: int) -> None:
     """Limit this process and all that it starts, and become a user who owns only the scratch folder."""
     with suppress(OSError):  # where memory runs out, the system ends this process and not the judge
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
@@ -93,6 +94,7 @@ def give_up_rights(uid: int | None, tasks: int) -> None:
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (value, value))
     prctl(PR_SET_NO_NEW_PRIVS, 1)
+    landlock.restrict([Path(path) for path in (*SYSTEM, sys.prefix, sys.base_prefix, *sys.path)], scratch)
     if uid is not None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
