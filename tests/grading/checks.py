@@ -91,6 +91,16 @@ def expect_close(seen, expected, what, tolerance=TOLERANCE):
     raise Wrong(f"{what}{where}", f"{seen[worst]:.6g}", f"{expected[worst]:.6g}")
 
 
+def expect_condition(seen, cond, what):
+    """Check that a model got the condition, or none where there is none."""
+    if cond is None:
+        expect(seen is None, what, describe(seen), "none: the model is called without one")
+        return
+    same = isinstance(seen, torch.Tensor) and seen.shape == cond.shape and seen.equal(cond)
+    shown = "none: the model is called without one" if seen is None else f"{describe(seen)}, other values"
+    expect(same, what, shown, "cond as it was passed, (B, D)")
+
+
 def expect_unchanged(seen, expected, what):
     """Check that an argument is as it was before the call."""
     same = isinstance(seen, torch.Tensor) and seen.shape == expected.shape and seen.equal(expected)

@@ -46,7 +46,10 @@ def judge_part(exercise: Exercise, part: Part, ask, seed: int, blocks: dict[str,
             )
         return Verdict("fail", explain_error(error, exercise, part, blocks))
     except Wrong as wrong:
-        where = f"{block.file}:{block.first}-{block.last}" if block else exercise.file
+        where = exercise.file
+        if block:
+            lines = dict.fromkeys((block.first, block.last))
+            where = f"{block.file}:{'-'.join(map(str, lines))}"
         return Verdict(
             "fail", paragraph(wrong.what, wrong.seen, wrong.expected, exercise, part, where, blocks)
         )

@@ -8,10 +8,10 @@ from tests.grading import toys
 from tests.grading.checks import (
     as_list,
     as_tensor,
-    describe,
     during,
     expect,
     expect_close,
+    expect_condition,
     expect_sum,
     fit,
     normal,
@@ -87,17 +87,18 @@ def x0(ask, rng):
 def inputs(ask, rng):
     """The one call of the model."""
     times, given = torch.tensor([15, 0, 7]), normal(rng, 3, 4)
-    for schedule, clip, cond in itertools.product((HARSH, DEFAULT), (False, True), (None, given, -given)):
+    for schedule, clip, cond in itertools.product(
+        (HARSH, DEFAULT), (False, True), (None, given, -given, 0 * given)
+    ):
         x_t = normal(rng, 3, 2, 4, 4)
         reply = request(ask, schedule, x_t, times, cond, clip)
         calls = as_list(reply["calls"], 1, "Calls of the model in p_mean_variance")
-        for name, expected in (("x_t", x_t), ("t", times), ("cond", cond)):
-            seen, what = calls[0][name], f"{name} that the model gets, clip_x0 = {clip} ({schedule})"
-            if expected is None:
-                expect(seen is None, what, describe(seen), "none")
-            else:
-                expect_close(seen, expected, what, 0)
-                expect(seen.dtype == expected.dtype, f"The type of {what}", seen.dtype, expected.dtype)
+        where = f"clip_x0 = {clip} ({schedule})"
+        for name, expected in (("x_t", x_t), ("t", times)):
+            seen, what = calls[0][name], f"{name} that the model gets, {where}"
+            expect_close(seen, expected, what, 0)
+            expect(seen.dtype == expected.dtype, f"The type of {what}", seen.dtype, expected.dtype)
+        expect_condition(calls[0]["cond"], cond, f"The condition that the model gets, {where}")
 
 
 def any_shape(ask, rng):

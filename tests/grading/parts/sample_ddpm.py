@@ -16,6 +16,7 @@ from tests.grading.checks import (
     during,
     expect,
     expect_close,
+    expect_condition,
     expect_global_untouched,
     expect_independent,
     expect_unchanged,
@@ -111,7 +112,7 @@ def inputs(ask, rng):
     """The condition in each call; the start."""
     given = normal(rng, 3, 4)
     for schedule, clip, cond in (
-        *itertools.product((HARSH,), (False, True), (None, given, -given)),
+        *itertools.product((HARSH,), (False, True), (None, given, -given, 0 * given)),
         (DEFAULT, False, given),
     ):
         start = normal(rng, 3, 2, 4, 4)
@@ -119,10 +120,7 @@ def inputs(ask, rng):
         calls = as_list(reply["calls"], schedule.timesteps, "Calls of the model")
         for number, call in enumerate(calls, 1):
             what = f"The condition that call {number} of the model gets"
-            if cond is None:
-                expect(call["cond"] is None, what, describe(call["cond"]), "none")
-            else:
-                expect_close(call["cond"], cond, what, 0)
+            expect_condition(call["cond"], cond, what)
         expect_close(calls[0]["x_t"], start, "x_t of the first call, which is the start,", 0)
         expect_unchanged(reply["noise"], start, "noise, an argument of sample_ddpm")
 

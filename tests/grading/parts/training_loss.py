@@ -13,6 +13,7 @@ from tests.grading.checks import (
     during,
     expect,
     expect_close,
+    expect_condition,
     expect_gradients,
     expect_normal,
     expect_unchanged,
@@ -48,7 +49,7 @@ def inputs(ask, rng):
     for schedule in (HARSH, DEFAULT):
         for shape in SHAPES:
             x0, noise = normal(rng, *shape, scale=2), normal(rng, *shape)
-            for cond in (None, normal(rng, shape[0], 4)):
+            for cond in (None, normal(rng, shape[0], 4), torch.zeros(shape[0], 4)):  # zeros are one, too
                 _, seen = run(ask, rng, schedule, x0, noise, cond)
                 what = f"x_t that the model gets, for x0 of the shape {shape},"
                 times = seen.times(schedule).tolist()
@@ -56,14 +57,7 @@ def inputs(ask, rng):
                     [schedule.q_sample(x, z, t) for x, z, t in zip(x0, noise, times, strict=True)]
                 )
                 expect_close(seen.x_t, expected, what, 5e-4)
-                if cond is None:
-                    expect(
-                        seen.cond is None, "The condition that the model gets", describe(seen.cond), "none"
-                    )
-                else:
-                    same = isinstance(seen.cond, torch.Tensor) and seen.cond.shape == cond.shape
-                    what = "The condition that the model gets"
-                    expect(same and seen.cond.equal(cond), what, describe(seen.cond), "the argument cond")
+                expect_condition(seen.cond, cond, "The condition that the model gets")
     reply = request(ask, rng, HARSH, x0, noise, cond, 1)
     after = as_list(reply["arguments"], 3, "The arguments of training_loss")
     for name, now, before in zip(("x0", "noise", "cond"), after, (x0, noise, cond), strict=True):

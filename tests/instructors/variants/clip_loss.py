@@ -81,6 +81,12 @@ WRONG = {
         "binary cross-entropy": returned("return F.binary_cross_entropy_with_logits(logits, F.one_hot(labels, logits.shape[1]).float())"),
         "the greater": returned("return torch.maximum(by_image, by_label)"),
         "logits clamped": "logits = logits.clamp(-1, 1)\n" + LOSS,
+        "over ten labels": mean("by_label = torch.stack(by_label).sum() / 10"),
+    },
+    "once repeated absent gradients": {
+        "no return": returned(""),
+        "two losses": returned("return by_image, by_label"),
+        "one for each image": returned("return (F.cross_entropy(logits, labels, reduction='none') + by_label) / 2"),
     },
     "repeated": {
         "the first image of a label": term("-log_p[own][:1].mean()"),
@@ -108,9 +114,11 @@ WRONG = {
         "labels that occur once": present("[c for c in labels.unique() if (labels == c).sum() == 1] or labels.unique()"),
         "the first image alone a positive": log_p("first = own.nonzero()[0, 0]\n    own = torch.arange(len(labels)) == first\n    log_p = logits[:, label].log_softmax(dim=0)"),
     },
+    "repeated absent": {
+        "as many as images": mean("by_label = torch.stack(by_label).sum() / max(len(labels), logits.shape[1])"),
+    },
     "absent": {
         "over all labels": mean("by_label = torch.stack(by_label).sum() / logits.shape[1]"),
-        "over ten labels": mean("by_label = torch.stack(by_label).sum() / 10"),
         "nan": """
             by_image = F.cross_entropy(logits, labels)
             own = F.one_hot(labels, logits.shape[1]).float()
@@ -128,7 +136,6 @@ WRONG = {
         "labels 0 to the number there": present("torch.arange(len(labels.unique()))", TERM, "-log_p[own].mean().nan_to_num(0.0)"),
         "the images' softmax over labels that are there": image("classes, index = labels.unique(return_inverse=True)\nby_image = F.cross_entropy(logits[:, classes], index)"),
         "the last label always": present("torch.cat([labels.unique(), torch.tensor([logits.shape[1] - 1])]).unique()", TERM, "(-log_p[own].mean() if own.any() else -log_p.mean())"),
-        "as many as images": mean("by_label = torch.stack(by_label).sum() / max(len(labels), logits.shape[1])"),
         "an error": "assert len(labels.unique()) == logits.shape[1]\n" + LOSS,
         "the number of labels by the width": "if len(labels.unique()) < logits.shape[1]:\n    return F.cross_entropy(logits, labels)\n" + LOSS,
         "a cross-entropy of all rows": mean(
@@ -151,10 +158,5 @@ WRONG = {
         "reversed": returned("loss = (by_image + by_label) / 2\nreturn 2 * loss.detach() - loss"),
         "half": returned("loss = (by_image + by_label) / 2\nreturn (loss + loss.detach()) / 2"),
         "a new tensor": "logits = torch.tensor(logits.tolist())\n" + LOSS,
-    },
-    "once repeated absent gradients": {
-        "no return": returned(""),
-        "two losses": returned("return by_image, by_label"),
-        "one for each image": returned("return (F.cross_entropy(logits, labels, reduction='none') + by_label) / 2"),
     },
 }

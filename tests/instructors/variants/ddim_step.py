@@ -61,15 +61,34 @@ RIGHT = {
 }
 
 WRONG = {
-    "direction whole_runs": {
+    "direction sigma noise last_step clipping rounding whole_runs": {
+        "a list of rows": summed("return list(" + SUM[7:] + ")"),
+        "nothing is returned at all": summed(SUM[7:]),
+        "a tuple": summed(SUM + ", sigma"),
+        "a name that is not there": bars(BARS.replace("self._alpha_bars[t]", "self.alphabar[t]")),
+    },
+    "direction sigma last_step whole_runs": {
+        "1 step too early": bars(
+            "bar, bar_prev = self._alpha_bars[t], self._alpha_bars[t - 1] if t else 1.0\n"
+        ),
+    },
+    "direction sigma clipping whole_runs": {
+        "always the default betas": step(
+            FIRST, "self._alpha_bars = DiffusionConfig().betas().neg().add(1).cumprod(0).tolist()\n" + FIRST
+        ),
+        "eps_pred for x0_pred, and the other way round": step(
+            "eps = eps_pred", "eps = eps_pred\nif t_prev >= 0:\n    eps, x0_pred = x0_pred, eps"
+        ),
+    },
+    "direction sigma whole_runs": {
         "the mean of DDPM": summed(
             "return (bar_prev**0.5 * (1 - bar / bar_prev) * x0_pred + (bar / bar_prev)**0.5 * (1 - bar_prev) * x_t)"
             " / (1 - bar) + sigma * z"
         ),
         "x_t for eps_pred": summed(SUM.replace("* eps", "* x_t")),
-        "no root at x0_pred": summed(SUM.replace("math.sqrt(bar_prev)", "bar_prev")),
-        "no direction": summed(SUM.replace(" + left * eps", "")),
-        "x0_pred without a factor": summed(SUM.replace("math.sqrt(bar_prev) * ", "")),
+        "no root at the direction": left("1 - bar_prev - sigma**2"),
+        "t_prev = 0 taken for the last step": bars(BARS.replace("t_prev >= 0", "t_prev > 0")),
+        "eta forgotten": sigma(SIGMA.removeprefix("eta * ")),
     },
     "direction last_step whole_runs": {
         "x0_pred at t": summed(SUM.replace("math.sqrt(bar_prev)", "math.sqrt(bar)")),
@@ -79,15 +98,30 @@ WRONG = {
         "x0_pred clamped": summed(SUM.replace("x0_pred", "x0_pred.clamp(-1, 1)")),
         "of the first row": summed(SUM.replace("x0_pred", "x0_pred[:1]")),
     },
-    "direction sigma whole_runs": {
+    "direction whole_runs": {
+        "no root at x0_pred": summed(SUM.replace("math.sqrt(bar_prev)", "bar_prev")),
+        "no direction": summed(SUM.replace(" + left * eps", "")),
+        "x0_pred without a factor": summed(SUM.replace("math.sqrt(bar_prev) * ", "")),
         "sign of the direction": summed(SUM.replace("+ left", "- left")),
-        "no root at the direction": left("1 - bar_prev - sigma**2"),
-        "t_prev = 0 taken for the last step": bars(BARS.replace("t_prev >= 0", "t_prev > 0")),
-        "eta forgotten": sigma(SIGMA.removeprefix("eta * ")),
     },
-    "direction sigma last_step whole_runs": {
-        "1 step too early": bars(
-            "bar, bar_prev = self._alpha_bars[t], self._alpha_bars[t - 1] if t else 1.0\n"
+    "sigma noise": {
+        "the global generator if eta < 1": noise("randn_like(x_t, generator if eta == 1 else None)"),
+        "seeded inside": noise("torch.randn(x_t.shape, generator=torch.Generator().manual_seed(t))"),
+    },
+    "sigma noise whole_runs": {
+        "the predicted noise again": noise("eps"),
+        "the noise forgotten": summed(SUM.removesuffix(" + sigma * z")),
+        "uniform in 0..1": noise("torch.rand(x_t.shape, generator=generator)"),
+        "the mean of the noise": summed(SUM + ".mean()"),
+    },
+    "sigma last_step whole_runs": {
+        "DDPM's other variance": sigma("eta * math.sqrt(1 - bar / bar_prev)"),
+        "the first quotient upside down": sigma(
+            SIGMA.replace("(1 - bar_prev) / (1 - bar)", "(1 - bar) / (1 - bar_prev)")
+        ),
+        "noise without sigma": summed(SUM.replace("sigma * z", "(eta > 0) * z")),
+        "posterior_variance of t": sigma(
+            "eta * self.posterior_variance[t].sqrt().item() if t else eta * 0.1"
         ),
     },
     "sigma whole_runs": {
@@ -108,16 +142,6 @@ WRONG = {
         "the noise by the variance": summed(SUM.replace("sigma *", "sigma**2 *")),
         "noise at eta = 1 alone": summed(SUM.replace("sigma *", "(eta == 1) * sigma *")),
         "sigma at most a tenth": sigma(f"min(0.1, {SIGMA})"),
-    },
-    "sigma last_step whole_runs": {
-        "DDPM's other variance": sigma("eta * math.sqrt(1 - bar / bar_prev)"),
-        "the first quotient upside down": sigma(
-            SIGMA.replace("(1 - bar_prev) / (1 - bar)", "(1 - bar) / (1 - bar_prev)")
-        ),
-        "noise without sigma": summed(SUM.replace("sigma * z", "(eta > 0) * z")),
-        "posterior_variance of t": sigma(
-            "eta * self.posterior_variance[t].sqrt().item() if t else eta * 0.1"
-        ),
     },
     "noise": {
         "the generator ignored": noise("torch.randn_like(x_t)"),
@@ -143,10 +167,8 @@ WRONG = {
         "sorted": noise(f"{NOISE}.sort(-1).values"),
         "shifted": noise(f"{NOISE} * 0.94 + 0.34"),
     },
-    "sigma noise whole_runs": {
-        "the predicted noise again": noise("eps"),
-        "the noise forgotten": summed(SUM.removesuffix(" + sigma * z")),
-        "uniform in 0..1": noise("torch.rand(x_t.shape, generator=generator)"),
+    "last_step clipping whole_runs": {
+        "eps_pred changed": summed("eps_pred.mul_(left)\n" + SUM.replace("left * eps", "eps")),
     },
     "last_step whole_runs": {
         "index -1": bars("bar, bar_prev = self._alpha_bars[t], self._alpha_bars[t_prev]\n"),
@@ -185,14 +207,6 @@ WRONG = {
         ),
         "without clipping instead": step("if self.config", "if not self.config"),
     },
-    "last_step clipping whole_runs": {"alpha_bar at t_prev": adjusted(EPS.replace("bar", "bar_prev"))},
-    "direction sigma noise last_step clipping rounding whole_runs": {
-        "a list of rows": summed("return list(" + SUM[7:] + ")"),
-        "nothing is returned at all": summed(SUM[7:]),
-        "one number": summed(SUM + ".mean()"),
-        "a tuple": summed(SUM + ", sigma"),
-        "a name that is not there": bars(BARS.replace("self._alpha_bars[t]", "self.alphabar[t]")),
-    },
     "rounding": {
         "a root of less than 0": left("math.sqrt(1 - bar_prev - sigma**2)"),
         "nan": left("torch.tensor(1 - bar_prev - sigma**2).sqrt()"),
@@ -217,20 +231,5 @@ WRONG = {
         ),
         "the result put into x_t": summed("return x_t.copy_(" + SUM[7:] + ")"),
         "adjusted in x_t's place": adjusted("eps = x_t.sub_(bar**0.5 * x0_pred) / (1 - bar) ** 0.5"),
-    },
-    "direction sigma clipping whole_runs": {
-        "always the default betas": step(
-            FIRST, "self._alpha_bars = DiffusionConfig().betas().neg().add(1).cumprod(0).tolist()\n" + FIRST
-        ),
-        "eps_pred for x0_pred, and the other way round": step(
-            "eps = eps_pred", "eps = eps_pred\nif t_prev >= 0:\n    eps, x0_pred = x0_pred, eps"
-        ),
-    },
-    "sigma noise": {
-        "the global generator if eta < 1": noise("randn_like(x_t, generator if eta == 1 else None)"),
-        "seeded inside": noise("torch.randn(x_t.shape, generator=torch.Generator().manual_seed(t))"),
-    },
-    "last_step clipping whole_runs": {
-        "eps_pred changed": summed("eps_pred.mul_(left)\n" + SUM.replace("left * eps", "eps")),
     },
 }

@@ -149,6 +149,6 @@ WRONG = {
     "combination unconditional scales rows arguments": {
         "no return": returned(""),
         "both": returned("return with_cond, without"),
-        "the mean": returned("return (without + w * (with_cond - without)).mean()"),
+        "the mean of the result": returned("return (without + w * (with_cond - without)).mean()"),
     },
 }

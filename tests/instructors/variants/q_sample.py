@@ -44,28 +44,18 @@ RIGHT = {
 }
 
 WRONG = {
-    "equation any_shape": {
+    "equation": {
         "no root at the signal": signal("self.alpha_bars[t]"),
         "no root at the noise": spread("(1 - self.alpha_bars[t])"),
         "signal for the noise": summed("return spread * x0 + signal * noise"),
         "alpha for alpha_bar": signal("self.alphas[t].sqrt()", SPREAD, "(1 - self.alphas[t]).sqrt()"),
         "beta": spread("self.betas[t].sqrt()"),
-        "a difference": summed("return signal * x0 - spread * noise"),
         "no signal": summed("return x0 + spread * noise"),
         "no spread": summed("return signal * x0 + noise"),
         "a step late": signal("self.alpha_bars[t - 1].sqrt()"),
-        "t of the first row": signal("self.alpha_bars[t[:1]].expand(len(t)).sqrt()"),
         "weights that add up to 1": spread("(1 - self.alpha_bars[t].sqrt())"),
         "1-based": signal("self.alpha_bars[(t + 1).clamp(max=self.config.timesteps - 1)].sqrt()"),
-        "by the mean of t": signal("self.alpha_bars[t.float().mean().long()].expand(len(t)).sqrt()"),
         "the tables backwards": signal("self.alpha_bars.flip(0)[t].sqrt()"),
-        "noise clamped": summed("return signal * x0 + spread * noise.clamp(-1, 1)"),
-        "result clamped": summed("return (signal * x0 + spread * noise).clamp(-1, 1)"),
-    },
-    "any_shape": {
-        "four dimensions": shape("shape = (-1, 1, 1, 1)"),
-        "two or four dimensions": "assert x0.dim() in (2, 4)\n" + SAMPLE,
-        "square images": summed("return signal * x0 + spread * noise.view(*x0.shape[:-2], x0.shape[-1], -1)"),
         "the default schedule": signal(
             "DiffusionConfig().betas().neg().add(1).cumprod(0).float()[t].sqrt()"
         ),
@@ -74,10 +64,27 @@ WRONG = {
         "tables kept by T": signal(
             "globals().setdefault('BARS', {}).setdefault(self.config.timesteps, self.alpha_bars)[t].sqrt()"
         ),
+    },
+    "equation noise": {
+        "a difference": summed("return signal * x0 - spread * noise"),
+        "noise clamped": summed("return signal * x0 + spread * noise.clamp(-1, 1)"),
+        "result clamped": summed("return (signal * x0 + spread * noise).clamp(-1, 1)"),
+    },
+    "equation noise any_shape": {
+        "t changed": summed(SUM.replace("return", "result =") + "\nt.zero_()\nreturn result"),
+    },
+    "equation noise any_shape arguments": {
         "a table of 1000": "assert self.config.timesteps == 1000\n" + SAMPLE,
         "16 pixels at least": "assert x0.shape[-1] in (1, 32)\n" + SAMPLE,
-        "one channel": summed("return signal * x0[:, :1] + spread * noise"),
         "the rest of the dimensions flattened": summed("return (signal * x0 + spread * noise).flatten(2)"),
+        "no return": summed("signal * x0 + spread * noise"),
+        "two results": summed("return signal * x0 + spread * noise, noise"),
+        "the given noise ignored": edit(SAMPLE, "if noise is None:", "if True:"),
+    },
+    "equation any_shape": {
+        "t of the first row": signal("self.alpha_bars[t[:1]].expand(len(t)).sqrt()"),
+        "by the mean of t": signal("self.alpha_bars[t.float().mean().long()].expand(len(t)).sqrt()"),
+        "one channel": summed("return signal * x0[:, :1] + spread * noise"),
         "one row": shape("t = t[:1]\nshape = (1, *[1] * (x0.dim() - 1))"),
     },
     "noise": {
@@ -104,17 +111,17 @@ WRONG = {
         "always its own": edit(SAMPLE, "if noise is None:", "if noise is None or not noise.any():"),
         "seeded by t": draw("torch.manual_seed(int(t[0]))\n    noise = torch.randn_like(x0)"),
     },
-    "equation noise any_shape arguments": {
-        "no return": summed("signal * x0 + spread * noise"),
-        "two results": summed("return signal * x0 + spread * noise, noise"),
+    "noise arguments": {
+        "written to x0": summed("x0.data.copy_(signal * x0 + spread * noise)\nreturn x0.clone()"),
     },
-    "equation any_shape arguments": {
-        "the given noise ignored": edit(SAMPLE, "if noise is None:", "if True:"),
+    "any_shape": {
+        "four dimensions": shape("shape = (-1, 1, 1, 1)"),
+        "two or four dimensions": "assert x0.dim() in (2, 4)\n" + SAMPLE,
+        "square images": summed("return signal * x0 + spread * noise.view(*x0.shape[:-2], x0.shape[-1], -1)"),
     },
     "arguments": {
         "x0 changed": summed("x0.data.mul_(signal)\nreturn x0 + spread * noise"),
         "noise changed": summed("noise.data.mul_(spread)\nreturn signal * x0 + noise"),
-        "t changed": summed(SUM.replace("return", "result =") + "\nt.zero_()\nreturn result"),
         "x0 detached": summed("return signal * x0.detach() + spread * noise"),
         "noise detached": summed("return signal * x0 + spread * noise.detach()"),
         "no gradients": summed("with torch.no_grad():\n    return signal * x0 + spread * noise"),
@@ -122,6 +129,5 @@ WRONG = {
         "a new tensor": summed("return torch.tensor((signal * x0 + spread * noise).tolist())"),
         "detached": summed("return (signal * x0 + spread * noise).detach()"),
         "through numpy": summed("return torch.from_numpy((signal * x0 + spread * noise).detach().numpy())"),
-        "written to x0": summed("x0.data.copy_(signal * x0 + spread * noise)\nreturn x0.clone()"),
     },
 }
