@@ -7,8 +7,9 @@ from importlib import import_module
 import torch
 
 from tests.grading.ask import StudentError
-from tests.grading.catalogue import EXERCISES, Block, Exercise, Part
+from tests.grading.catalogue import Block
 from tests.grading.checks import Wrong
+from tests.grading.exercises import EXERCISES, Exercise, Part
 
 LONGEST = 600  # characters of an exception's message
 

@@ -1,4 +1,4 @@
-"""The exercises, part by part, as `catalogue.py` lists them; `-k NAME` selects one."""
+"""The exercises, part by part, as `exercises.py` lists them; `-k NAME` selects one."""
 
 import pytest
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from tests.grading import judge as checks
 from tests.grading.ask import StudentError
-from tests.grading.catalogue import EXERCISES, Block, Exercise, Part
+from tests.grading.catalogue import Block
+from tests.grading.exercises import EXERCISES, Exercise, Part
 from tests.instructors.autograder.sandbox import Sandbox
 
 SECONDS = 10  # on the clock for a part; it computes for less than 5, but machines may be slow or busy
