@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent
-CLEAN = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "HW3_GRADER": "1"}
+CLEAN = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "HW3_GRADER": "1",
+}
 
 if sys.platform != "linux":
     sys.exit(
