@@ -14,7 +14,8 @@ def predict(x_t, t, cond=None):
     rows = (-1, *[1] * (x_t.dim() - 1))
     eps = 0.8 * x_t + 0.4 * torch.sin(3 * x_t + t.view(rows))
     if cond is not None:
-        eps = eps + 0.5 * (cond * torch.arange(1, cond.shape[1] + 1)).sum(dim=1).view(rows)
+        strength = (cond * torch.arange(1, cond.shape[1] + 1)).sum(dim=1).view(rows)
+        eps = eps + strength * (0.5 + 0.2 * torch.cos(x_t))
     return eps
 
 

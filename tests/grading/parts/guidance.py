@@ -15,7 +15,7 @@ from tests.grading.checks import (
     normal,
 )
 
-SHAPES = ((4, 3, 4, 4), (1, 2, 3, 3), (5, 20, 1, 1), (3, 7))
+SHAPES = ((1, 3, 4, 4), (1, 2, 3, 3), (1, 20, 1, 1), (1, 7))  # `rows` judges batches
 
 
 def combination(ask, rng):
@@ -23,8 +23,9 @@ def combination(ask, rng):
     for shape in SHAPES:
         for scale in (2.0, 7.5, 0.5, -1.0):
             arguments = inputs(rng, shape)
-            eps_cond, eps_uncond = predictions(*arguments)
-            seen = as_tensor(request(ask, scale, *arguments)["result"], shape, "The guided prediction")
+            reply = request(ask, scale, *arguments)
+            eps_cond, eps_uncond = predictions(*arguments, reply["calls"])
+            seen = as_tensor(reply["result"], shape, "The guided prediction")
             terms = {
                 "the conditional prediction": (eps_cond, scale),
                 "the unconditional prediction": (eps_uncond, 1 - scale),
@@ -35,8 +36,13 @@ def combination(ask, rng):
 
 
 def unconditional(ask, rng):
-    """What the model gets as a condition: the given one or zeros, both at least once."""
-    for scale in (2.0, 0.5):
+    """What the model gets as a condition: the given one or zeros, each at least once where it counts."""
+    for scale, needed in (
+        (2.0, {"zeros", "cond"}),
+        (0.5, {"zeros", "cond"}),
+        (0.0, {"zeros"}),
+        (1.0, {"cond"}),
+    ):
         x_t, t, cond = inputs(rng, (3, 2, 4, 4))
         reply = request(ask, scale, x_t, t, cond)
         found = set()
@@ -57,12 +63,12 @@ def unconditional(ask, rng):
                     "zeros, or a row of cond",
                 )
                 found.add(kind)
-        missing = {"zeros", "cond"} - found
+        missing = needed - found
         expect(
             not missing,
             "The conditions that the model gets",
             f"never {', '.join(missing)}",
-            "zeros, and cond",
+            " and ".join(sorted(needed)),
         )
 
 
@@ -70,8 +76,9 @@ def scales(ask, rng):
     """The scales 1 and 0."""
     for shape in SHAPES:
         arguments = inputs(rng, shape)
-        for scale, expected in zip((1.0, 0.0), predictions(*arguments), strict=True):
-            seen = request(ask, scale, *arguments)["result"]
+        for scale in (1.0, 0.0):
+            reply = request(ask, scale, *arguments)
+            seen, expected = reply["result"], predictions(*arguments, reply["calls"])[0 if scale else 1]
             name = "conditional" if scale else "unconditional"
             what = (
                 f"The guided prediction for guidance_scale = {scale}, which is the {name} one, shape {shape},"
@@ -118,9 +125,16 @@ def inputs(rng, shape):
     return normal(rng, *shape), torch.randint(0, 1000, shape[:1], generator=rng), normal(rng, shape[0], 4)
 
 
-def predictions(x_t, t, cond):
-    """Return the toy's prediction with the condition, and with zeros."""
-    return toys.predict(x_t, t, cond), toys.predict(x_t, t, torch.zeros_like(cond))
+def predictions(x_t, t, cond, calls):
+    """Return the toy's prediction with the condition, and with the null token; for one row.
+
+    If the model got one other condition than the given one, that is taken: `unconditional` judges it.
+    """
+    given = [call["cond"] for call in calls if isinstance(call["cond"], torch.Tensor)]
+    rows = [row for other in given if other.shape[1:] == cond.shape[1:] for row in other.to(cond.dtype)]
+    others = {tuple(row.tolist()) for row in rows if not row.equal(cond[0])}
+    null = torch.tensor([*others]) if len(others) == 1 else torch.zeros_like(cond)
+    return toys.predict(x_t, t, cond), toys.predict(x_t, t, null)
 
 
 def request(ask, scale, x_t, t, cond, **options):

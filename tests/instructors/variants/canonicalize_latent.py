@@ -47,8 +47,12 @@ RIGHT = {
 WRONG = {
     "flip threshold": {
         "by the darkest pixel": brightness("brightness = images.flatten(1).amin(dim=1)"),
-        "by the root of the mean square": brightness("brightness = images.flatten(1).square().mean(dim=1).sqrt()"),
-        "by the share of bright pixels": brightness("brightness = (images > 0.5).float().flatten(1).mean(dim=1)"),
+        "by the root of the mean square": brightness(
+            "brightness = images.flatten(1).square().mean(dim=1).sqrt()"
+        ),
+        "by the share of bright pixels": brightness(
+            "brightness = (images > 0.5).float().flatten(1).mean(dim=1)"
+        ),
         "by the median": brightness("brightness = images.flatten(1).median(dim=1).values"),
         "0.4 by default": above("brightness > (0.4 if threshold == 0.5 else threshold)"),
         "0.6 by default": above("brightness > (0.6 if threshold == 0.5 else threshold)"),
@@ -101,7 +105,10 @@ WRONG = {
         "backwards": above("brightness.flip(0) > threshold"),
         "vectors alone": returned("return z * sign[:, None]"),
         "flattened": returned("return z.flatten(1) * sign[:, None]"),
-        "along the dimensions": returned("return z * sign.view(*[1] * (z.dim() - 1), -1) if len(z) == z.shape[-1] else z * sign.view(-1, *[1] * (z.dim() - 1))"),
+        "along the dimensions": returned(
+            "return z * sign.view(*[1] * (z.dim() - 1), -1) if len(z) "
+            "== z.shape[-1] else z * sign.view(-1, *[1] * (z.dim() - 1))"
+        ),
         "at most four rows": returned("sign[4:] = 1.0\n" + RETURN),
     },
     "arguments": {
@@ -114,9 +121,14 @@ WRONG = {
         "the parameters frozen": "self.requires_grad_(False)\n" + FLIP,
         "z's own tensor back": returned("z.data = z * sign.view(-1, *[1] * (z.dim() - 1))\nreturn z"),
         "z emptied": returned("result = z * sign.view(-1, *[1] * (z.dim() - 1))\nz.zero_()\nreturn result"),
-        "z flattened in place": "z.unsqueeze_(0).squeeze_(0)\nz.neg_()\nz.neg_()\n" + returned("result = z * sign.view(-1, *[1] * (z.dim() - 1))\nz.copy_(result)\nreturn result"),
+        "z flattened in place": "z.unsqueeze_(0).squeeze_(0)\nz.neg_()\nz.neg_()\n"
+        + returned("result = z * sign.view(-1, *[1] * (z.dim() - 1))\nz.copy_(result)\nreturn result"),
         "the decoder in evaluation alone": "self.decoder.eval()\n" + FLIP,
-        "the mode set back to training": FLIP.replace(RETURN, "mode = self.training\nself.eval()\nself.train(not mode)\n" + RETURN),
-        "z clamped": returned("result = z * sign.view(-1, *[1] * (z.dim() - 1))\nz.clamp_(-1, 1)\nreturn result"),
+        "the mode set back to training": FLIP.replace(
+            RETURN, "mode = self.training\nself.eval()\nself.train(not mode)\n" + RETURN
+        ),
+        "z clamped": returned(
+            "result = z * sign.view(-1, *[1] * (z.dim() - 1))\nz.clamp_(-1, 1)\nreturn result"
+        ),
     },
 }

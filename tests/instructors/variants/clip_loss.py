@@ -78,7 +78,9 @@ WRONG = {
         "a temperature": "logits = logits / 0.07\n" + LOSS,
         "two thirds and one": returned("return (2 * by_image + by_label) / 3"),
         "the first three images": image("by_image = F.cross_entropy(logits[:3], labels[:3])"),
-        "binary cross-entropy": returned("return F.binary_cross_entropy_with_logits(logits, F.one_hot(labels, logits.shape[1]).float())"),
+        "binary cross-entropy": returned(
+            "return F.binary_cross_entropy_with_logits(logits, F.one_hot(labels, logits.shape[1]).float())"
+        ),
         "the greater": returned("return torch.maximum(by_image, by_label)"),
         "logits clamped": "logits = logits.clamp(-1, 1)\n" + LOSS,
         "over ten labels": mean("by_label = torch.stack(by_label).sum() / 10"),
@@ -86,7 +88,9 @@ WRONG = {
     "once repeated absent gradients": {
         "no return": returned(""),
         "two losses": returned("return by_image, by_label"),
-        "one for each image": returned("return (F.cross_entropy(logits, labels, reduction='none') + by_label) / 2"),
+        "one for each image": returned(
+            "return (F.cross_entropy(logits, labels, reduction='none') + by_label) / 2"
+        ),
     },
     "repeated": {
         "the first image of a label": term("-log_p[own][:1].mean()"),
@@ -94,7 +98,9 @@ WRONG = {
         "the sum within the logarithm": term("-log_p[own].logsumexp(0)"),
         "the mean within the logarithm": term("-(log_p[own].logsumexp(0) - own.sum().log())"),
         "the sum over its images": term("-log_p[own].sum()"),
-        "weighted by its images": mean("by_label = (torch.stack(by_label) * torch.bincount(labels)[labels.unique()]).sum() / len(labels)"),
+        "weighted by its images": mean(
+            "by_label = (torch.stack(by_label) * torch.bincount(labels)[labels.unique()]).sum() / len(labels)"
+        ),
         "the best image of a label": term("-log_p[own].max()"),
         "the worst image of a label": term("-log_p[own].min()"),
         "figure 3 with the columns of the images": mean(
@@ -108,14 +114,24 @@ WRONG = {
         ),
         "over the root of its images": term("-log_p[own].sum() / own.sum() ** 0.5"),
         "divided by all images": term("-log_p[own].sum() / len(labels) * len(labels.unique())"),
-        "a mean over images": image("by_image = torch.stack([F.cross_entropy(logits[labels == c], labels[labels == c]) for c in labels.unique()]).mean()"),
+        "a mean over images": image(
+            "by_image = torch.stack([F.cross_entropy(logits[labels == "
+            "c], labels[labels == c]) for c in labels.unique()]).mean()"
+        ),
         "the entropy added": term("(-log_p[own].mean() + own.sum().log())"),
         "twice the entropy": term("(-log_p[own].mean() - 2 * own.sum().log())"),
-        "labels that occur once": present("[c for c in labels.unique() if (labels == c).sum() == 1] or labels.unique()"),
-        "the first image alone a positive": log_p("first = own.nonzero()[0, 0]\n    own = torch.arange(len(labels)) == first\n    log_p = logits[:, label].log_softmax(dim=0)"),
+        "labels that occur once": present(
+            "[c for c in labels.unique() if (labels == c).sum() == 1] or labels.unique()"
+        ),
+        "the first image alone a positive": log_p(
+            "first = own.nonzero()[0, 0]\n    own = torch.arange(len(labels)) == first\n"
+            "    log_p = logits[:, label].log_softmax(dim=0)"
+        ),
     },
     "repeated absent": {
-        "as many as images": mean("by_label = torch.stack(by_label).sum() / max(len(labels), logits.shape[1])"),
+        "as many as images": mean(
+            "by_label = torch.stack(by_label).sum() / max(len(labels), logits.shape[1])"
+        ),
     },
     "absent": {
         "over all labels": mean("by_label = torch.stack(by_label).sum() / logits.shape[1]"),
@@ -133,11 +149,21 @@ WRONG = {
             return (by_image + by_label.mean()) / 2
             """,
         "labels up to the largest": mean("by_label = torch.stack(by_label).sum() / (labels.max() + 1)"),
-        "labels 0 to the number there": present("torch.arange(len(labels.unique()))", TERM, "-log_p[own].mean().nan_to_num(0.0)"),
-        "the images' softmax over labels that are there": image("classes, index = labels.unique(return_inverse=True)\nby_image = F.cross_entropy(logits[:, classes], index)"),
-        "the last label always": present("torch.cat([labels.unique(), torch.tensor([logits.shape[1] - 1])]).unique()", TERM, "(-log_p[own].mean() if own.any() else -log_p.mean())"),
+        "labels 0 to the number there": present(
+            "torch.arange(len(labels.unique()))", TERM, "-log_p[own].mean().nan_to_num(0.0)"
+        ),
+        "the images' softmax over labels that are there": image(
+            "classes, index = labels.unique(return_inverse=True)\n"
+            "by_image = F.cross_entropy(logits[:, classes], index)"
+        ),
+        "the last label always": present(
+            "torch.cat([labels.unique(), torch.tensor([logits.shape[1] - 1])]).unique()",
+            TERM,
+            "(-log_p[own].mean() if own.any() else -log_p.mean())",
+        ),
         "an error": "assert len(labels.unique()) == logits.shape[1]\n" + LOSS,
-        "the number of labels by the width": "if len(labels.unique()) < logits.shape[1]:\n    return F.cross_entropy(logits, labels)\n" + LOSS,
+        "the number of labels by the width": "if len(labels.unique()) < logits.shape[1]:\n"
+        "    return F.cross_entropy(logits, labels)\n" + LOSS,
         "a cross-entropy of all rows": mean(
             "own = F.one_hot(labels, logits.shape[1]).T.float()\n"
             "by_label = F.cross_entropy(logits.T, own / own.sum(1, keepdim=True).clamp(min=1))"
@@ -153,7 +179,9 @@ WRONG = {
         "a number": returned("return torch.tensor(((by_image + by_label) / 2).item())"),
         "a Python number": returned("return ((by_image + by_label) / 2).item()"),
         "through numpy": "logits = torch.from_numpy(logits.detach().numpy())\n" + LOSS,
-        "the normalization detached": log_p("log_p = logits[:, label] - logits[:, label].logsumexp(0).detach()"),
+        "the normalization detached": log_p(
+            "log_p = logits[:, label] - logits[:, label].logsumexp(0).detach()"
+        ),
         "the positives detached": log_p("log_p = logits[:, label].detach() - logits[:, label].logsumexp(0)"),
         "reversed": returned("loss = (by_image + by_label) / 2\nreturn 2 * loss.detach() - loss"),
         "half": returned("loss = (by_image + by_label) / 2\nreturn (loss + loss.detach()) / 2"),

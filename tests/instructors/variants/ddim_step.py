@@ -82,7 +82,8 @@ WRONG = {
     },
     "direction sigma whole_runs": {
         "the mean of DDPM": summed(
-            "return (bar_prev**0.5 * (1 - bar / bar_prev) * x0_pred + (bar / bar_prev)**0.5 * (1 - bar_prev) * x_t)"
+            "return (bar_prev**0.5 * (1 - bar / bar_prev) * "
+            "x0_pred + (bar / bar_prev)**0.5 * (1 - bar_prev) * x_t)"
             " / (1 - bar) + sigma * z"
         ),
         "x_t for eps_pred": summed(SUM.replace("* eps", "* x_t")),
@@ -147,20 +148,21 @@ WRONG = {
         "the generator ignored": noise("torch.randn_like(x_t)"),
         "the global generator seeded": "torch.manual_seed(0)\n" + noise("torch.randn_like(x_t)"),
         "the generator's seed, again and again": noise(
-            "torch.randn(x_t.shape, generator=generator and torch.Generator().manual_seed(generator.initial_seed()))"
+            "torch.randn(x_t.shape, generator=generator and "
+            "torch.Generator().manual_seed(generator.initial_seed()))"
         ),
         "the same noise at each step": noise(f"self.__dict__.setdefault('z', {NOISE})"),
         "the generator ignored for images": noise(
             "randn_like(x_t, generator if x_t.shape[-1] == 1 else None)"
         ),
-        "a seed for the global generator": "if generator is not None:\n    torch.manual_seed(generator.initial_seed())\n"
-        + noise("torch.randn_like(x_t)"),
+        "a seed for the global generator": "if generator is not None:\n"
+        "    torch.manual_seed(generator.initial_seed())\n" + noise("torch.randn_like(x_t)"),
     },
     "noise whole_runs": {
         "one noise for all rows": noise("randn_like(x_t[:1], generator).expand_as(x_t)"),
         "one noise for all channels": noise("randn_like(x_t[:, :1], generator).expand_as(x_t)"),
         "one noise for all columns": noise("randn_like(x_t[..., :1], generator).expand_as(x_t)"),
-        "uniform, of variance 1": noise(f"(2 * 3**0.5) * (torch.rand(x_t.shape, generator=generator) - 0.5)"),
+        "uniform, of variance 1": noise("(2 * 3**0.5) * (torch.rand(x_t.shape, generator=generator) - 0.5)"),
         "signs": noise(f"{NOISE}.sign()"),
         "cut off at 1.5": noise(f"{NOISE}.clamp(-1.5, 1.5) / 0.88"),
         "half of the rows mirrored": noise(f"{NOISE}\nz[1::2] = -z[: len(z) // 2 * 2 : 2]"),

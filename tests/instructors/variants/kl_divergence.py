@@ -12,7 +12,9 @@ RIGHT = {
     "entropies": """
         entropy = 0.5 * (logvar + math.log(2 * math.pi * math.e))
         return 0.5 * (math.log(2 * math.pi) + mu**2 + logvar.exp()) - entropy
-        """.replace("math.log(2 * math.pi * math.e)", "2.8378770664093453").replace("math.log(2 * math.pi)", "1.8378770664093453"),
+        """.replace("math.log(2 * math.pi * math.e)", "2.8378770664093453").replace(
+        "math.log(2 * math.pi)", "1.8378770664093453"
+    ),
 }
 
 WRONG = {
@@ -32,10 +34,13 @@ WRONG = {
         "at most 10": "return (0.5 * (mu**2 + logvar.exp() - logvar - 1)).clamp(max=10)",
         "logvar clamped": "logvar = logvar.clamp(-2, 2)\nreturn 0.5 * (mu**2 + logvar.exp() - logvar - 1)",
         "in bits": "return 0.5 * (mu**2 + logvar.exp() - logvar - 1) / 0.6931",
-        "halved for twenty dimensions": "return (mu**2 + logvar.exp() - logvar - 1) / (2 if mu.shape[1] <= 20 else 3)",
+        "halved for twenty dimensions": "return (mu**2 + logvar.exp() - logvar "
+        "- 1) / (2 if mu.shape[1] <= 20 else 3)",
         "over the number of rows": "return 0.5 * (mu**2 + logvar.exp() - logvar - 1) / len(mu)",
-        "the mean over dimensions in each": "kl = 0.5 * (mu**2 + logvar.exp() - logvar - 1)\nreturn kl.mean(1, keepdim=True).expand_as(kl)",
-        "of the first row": "kl = 0.5 * (mu**2 + logvar.exp() - logvar - 1)\nreturn kl[:1].expand_as(kl) + 0 * kl",
+        "the mean over dimensions in each": "kl = 0.5 * (mu**2 + logvar.exp() - logvar - 1)\n"
+        "return kl.mean(1, keepdim=True).expand_as(kl)",
+        "of the first row": "kl = 0.5 * (mu**2 + logvar.exp() - logvar - 1)\n"
+        "return kl[:1].expand_as(kl) + 0 * kl",
     },
     "value gradients": {
         "mu alone": "return 0.5 * mu**2 + 0 * logvar",
@@ -57,8 +62,10 @@ WRONG = {
         "the linear term detached": "return 0.5 * (mu**2 + logvar.exp() - logvar.detach() - 1)",
         "half of mu's": "return 0.5 * (mu * mu.detach() + logvar.exp() - logvar - 1)",
         "a new tensor": "return torch.tensor((0.5 * (mu**2 + logvar.exp() - logvar - 1)).tolist())",
-        "through numpy": "return torch.from_numpy((0.5 * (mu**2 + logvar.exp() - logvar - 1)).detach().numpy())",
-        "of the first row alone": "kl = 0.5 * (mu**2 + logvar.exp() - logvar - 1)\nreturn torch.cat([kl[:1], kl[1:].detach()])",
+        "through numpy": "return torch.from_numpy((0.5 * (mu**2 + "
+        "logvar.exp() - logvar - 1)).detach().numpy())",
+        "of the first row alone": "kl = 0.5 * (mu**2 + logvar.exp() - logvar - 1)\n"
+        "return torch.cat([kl[:1], kl[1:].detach()])",
         "reversed": "kl = 0.5 * (mu**2 + logvar.exp() - logvar - 1)\nreturn 2 * kl.detach() - kl",
     },
 }

@@ -39,7 +39,10 @@ RIGHT = {
         """,
     "torch.randn": draw("noise = torch.randn(x0.shape, dtype=x0.dtype, device=x0.device)"),
     "normal": draw("noise = torch.normal(0.0, 1.0, tuple(x0.shape))"),
-    "trailing axes moved": summed("return (signal.flatten() * x0.movedim(0, -1) + spread.flatten() * noise.movedim(0, -1)).movedim(-1, 0)"),
+    "trailing axes moved": summed(
+        "return (signal.flatten() * x0.movedim(0, -1) + "
+        "spread.flatten() * noise.movedim(0, -1)).movedim(-1, 0)"
+    ),
     "addcmul": summed("return torch.addcmul(signal * x0, spread, noise)"),
 }
 
@@ -56,9 +59,7 @@ WRONG = {
         "weights that add up to 1": spread("(1 - self.alpha_bars[t].sqrt())"),
         "1-based": signal("self.alpha_bars[(t + 1).clamp(max=self.config.timesteps - 1)].sqrt()"),
         "the tables backwards": signal("self.alpha_bars.flip(0)[t].sqrt()"),
-        "the default schedule": signal(
-            "DiffusionConfig().betas().neg().add(1).cumprod(0).float()[t].sqrt()"
-        ),
+        "the default schedule": signal("DiffusionConfig().betas().neg().add(1).cumprod(0).float()[t].sqrt()"),
         "up to t = 15": "t = t.clamp(max=15)\n" + SAMPLE,
         "up to t = 500": "t = t.clamp(max=500)\n" + SAMPLE,
         "tables kept by T": signal(
@@ -98,7 +99,9 @@ WRONG = {
         "a generator of its own": draw(
             "noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(42))"
         ),
-        "kept": draw("noise = self.__dict__.setdefault('kept', {}).setdefault(x0.shape, torch.randn_like(x0))"),
+        "kept": draw(
+            "noise = self.__dict__.setdefault('kept', {}).setdefault(x0.shape, torch.randn_like(x0))"
+        ),
         "kept by the class": draw(
             "noise = globals().setdefault('KEPT', {}).setdefault(x0.shape, torch.randn_like(x0))"
         ),
@@ -107,7 +110,9 @@ WRONG = {
         "signs": draw("noise = torch.randn_like(x0).sign()"),
         "positive": draw("noise = torch.randn_like(x0).abs()"),
         "by the scale of x0": draw("noise = torch.randn_like(x0) * x0.std()"),
-        "mirrored rows": draw("noise = torch.randn_like(x0)\n    noise[1::2] = -noise[: len(x0) // 2 * 2 : 2]"),
+        "mirrored rows": draw(
+            "noise = torch.randn_like(x0)\n    noise[1::2] = -noise[: len(x0) // 2 * 2 : 2]"
+        ),
         "always its own": edit(SAMPLE, "if noise is None:", "if noise is None or not noise.any():"),
         "seeded by t": draw("torch.manual_seed(int(t[0]))\n    noise = torch.randn_like(x0)"),
     },

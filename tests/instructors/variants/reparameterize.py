@@ -78,9 +78,13 @@ WRONG = {
         "signs": eps("eps = torch.randn_like(mu).sign()"),
         "one for all dimensions": eps("eps = torch.randn_like(mu[:, :1])"),
         "seeded": eps("torch.manual_seed(0)\neps = torch.randn_like(mu)"),
-        "a generator of its own": eps("eps = torch.randn(mu.shape, generator=torch.Generator().manual_seed(42))"),
+        "a generator of its own": eps(
+            "eps = torch.randn(mu.shape, generator=torch.Generator().manual_seed(42))"
+        ),
         "kept": eps("eps = self.__dict__.setdefault('eps', {}).setdefault(mu.shape, torch.randn_like(mu))"),
-        "kept by the class": eps("eps = globals().setdefault('KEPT', {}).setdefault(mu.shape, torch.randn_like(mu))"),
+        "kept by the class": eps(
+            "eps = globals().setdefault('KEPT', {}).setdefault(mu.shape, torch.randn_like(mu))"
+        ),
         "cut off": eps("eps = torch.randn_like(mu).clamp(-1.5, 1.5) / 0.88"),
         "mirrored rows": eps(EPS + "\neps[1::2] = -eps[: len(eps) // 2 * 2 : 2]"),
         "mirrored dimensions": eps(EPS + "\neps[:, 1::2] = -eps[:, : eps.shape[1] // 2 * 2 : 2]"),
@@ -100,12 +104,17 @@ WRONG = {
         "mu straight through": summed("z = mu + (std * eps).detach()"),
         "the size without a gradient": summed("z = mu * 2 - mu.detach() + std * eps"),
         "half of the deviation detached": summed("z = mu + (std + std.detach()) / 2 * eps"),
-        "the gradient of one row": summed("z = torch.cat([(mu + std * eps)[:1], (mu + std * eps)[1:].detach()])"),
+        "the gradient of one row": summed(
+            "z = torch.cat([(mu + std * eps)[:1], (mu + std * eps)[1:].detach()])"
+        ),
     },
     "modes": {
         "mu in evaluation": "if not self.training:\n    return mu\n" + TRICK,
         "no noise in evaluation": summed("z = mu + std * eps * self.training"),
-        "the noise seeded in evaluation": eps("eps = torch.randn(mu.shape, generator=None if self.training else torch.Generator().manual_seed(0))"),
+        "the noise seeded in evaluation": eps(
+            "eps = torch.randn(mu.shape, generator=None if "
+            "self.training else torch.Generator().manual_seed(0))"
+        ),
         "half of the noise in evaluation": summed("z = mu + std * eps * (1 if self.training else 0.5)"),
         "0 in evaluation": "if not self.training:\n    return torch.zeros_like(mu)\n" + TRICK,
         "an error in evaluation": "assert self.training\n" + TRICK,

@@ -38,7 +38,9 @@ RIGHT = {
             x_t = mean + variance**0.5 * randn_like(x_t, generator)
         return x_t
         """,
-    "no noise drawn at the end": step("x_t = mean if step == 0 else " + STEP[6:], NOISE, "z = randn_like(x_t, generator) if step else 0"),
+    "no noise drawn at the end": step(
+        "x_t = mean if step == 0 else " + STEP[6:], NOISE, "z = randn_like(x_t, generator) if step else 0"
+    ),
     "the deviation from the table": step("x_t = mean + self.posterior_variance[step].sqrt() * z"),
     "torch.randn": noise("z = torch.randn(x_t.shape, generator=generator)"),
     "normal": step("x_t = mean + variance.sqrt() * z if step > 0 else mean"),
@@ -73,7 +75,9 @@ WRONG = {
         "every second": steps("for step in range(self.config.timesteps - 1, -1, -2):"),
         "1-based": steps("for step in range(self.config.timesteps, 0, -1):"),
         "0 twice": loop(FOR, "for step in [*range(self.config.timesteps - 1, -1, -1), 0]:"),
-        "T - 1 twice": loop(FOR, "for step in [self.config.timesteps - 1, *range(self.config.timesteps - 1, -1, -1)]:"),
+        "T - 1 twice": loop(
+            FOR, "for step in [self.config.timesteps - 1, *range(self.config.timesteps - 1, -1, -1)]:"
+        ),
         "50 steps": steps("for step in self.ddim_timesteps(min(50, self.config.timesteps // 2)):"),
         "1000 always": steps("for step in range(999, -1, -1):"),
         "one step": steps("for step in [self.config.timesteps - 1]:"),
@@ -81,7 +85,9 @@ WRONG = {
         "returns in the loop": loop(RETURN, "\n    return x_t"),
     },
     "timesteps last_step": {
-        "noise of the second last at the end": step("x_t = mean + self.posterior_variance[max(step, 1)].sqrt() * z"),
+        "noise of the second last at the end": step(
+            "x_t = mean + self.posterior_variance[max(step, 1)].sqrt() * z"
+        ),
     },
     "timesteps inputs": {
         "at most 16": steps("for step in range(min(self.config.timesteps, 16) - 1, -1, -1):"),
@@ -92,25 +98,37 @@ WRONG = {
         "twice the noise": step("x_t = mean + 2 * variance.sqrt() * z"),
         "the log-variance": step("x_t = mean + (0.5 * variance).exp() * z * (step > 0)"),
         "sigma of 1": step("x_t = mean + (step > 0) * z"),
-        "the mean of DDPM's other choice": step("x_t = mean + ((variance + self.betas[step]) / 2 * (step > 0)).sqrt() * z"),
+        "the mean of DDPM's other choice": step(
+            "x_t = mean + ((variance + self.betas[step]) / 2 * (step > 0)).sqrt() * z"
+        ),
         "clipped to small noise": step("x_t = mean + variance.sqrt().clamp(max=0.1) * z"),
         "eta of 0.5": step("x_t = mean + 0.5 * variance.sqrt() * z"),
     },
     "step noise": {
         "no noise": step("x_t = mean"),
-        "deviation of the step before": step("x_t = mean + self.posterior_variance[max(step - 1, 0)].sqrt() * z"),
-        "not fed back": loop("self.p_mean_variance(x_t, t, cond)", "self.p_mean_variance(start, t, cond)", FOR, "start = x_t\n" + FOR),
+        "deviation of the step before": step(
+            "x_t = mean + self.posterior_variance[max(step - 1, 0)].sqrt() * z"
+        ),
+        "not fed back": loop(
+            "self.p_mean_variance(x_t, t, cond)",
+            "self.p_mean_variance(start, t, cond)",
+            FOR,
+            "start = x_t\n" + FOR,
+        ),
         "no noise below t = 5": step("x_t = mean + variance.sqrt() * z * (step >= 5)"),
         "drawn once": noise("pass", FOR, NOISE + "\n" + FOR),
         "the start again": noise("pass", FOR, "z = x_t.clone()\n" + FOR),
         "seeded in each step": noise("torch.manual_seed(0)\n    z = torch.randn_like(x_t)"),
         "the generator's seed in each step": noise(
-            "z = torch.randn(x_t.shape, generator=generator and torch.Generator().manual_seed(generator.initial_seed()))"
+            "z = torch.randn(x_t.shape, generator=generator and "
+            "torch.Generator().manual_seed(generator.initial_seed()))"
         ),
         "the generator set back": noise(
             NOISE + "\n    if generator is not None:\n        generator.manual_seed(generator.initial_seed())"
         ),
-        "kept for two steps": noise("z = z if step % 2 else randn_like(x_t, generator)", FOR, NOISE + "\n" + FOR),
+        "kept for two steps": noise(
+            "z = z if step % 2 else randn_like(x_t, generator)", FOR, NOISE + "\n" + FOR
+        ),
     },
     "step noise last_step": {
         "x0_pred": step("x_t = x0_pred + variance.sqrt() * z"),
@@ -123,14 +141,20 @@ WRONG = {
         "the generator ignored": noise("z = torch.randn_like(x_t)"),
         "one for all rows": noise("z = randn_like(x_t[:1], generator).expand_as(x_t)"),
         "one for all channels": noise("z = randn_like(x_t[:, :1], generator).expand_as(x_t)"),
-        "a generator of its own": noise("z = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(step))"),
+        "a generator of its own": noise(
+            "z = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(step))"
+        ),
         "the global generator seeded": "torch.manual_seed(0)\n" + noise("z = torch.randn_like(x_t)"),
-        "the generator only once": noise("z = randn_like(x_t, generator if step == self.config.timesteps - 1 else None)"),
+        "the generator only once": noise(
+            "z = randn_like(x_t, generator if step == self.config.timesteps - 1 else None)"
+        ),
         "uniform": noise("z = (torch.rand(x_t.shape, generator=generator) - 0.5) * 12**0.5"),
         "signs": noise("z = randn_like(x_t, generator).sign()"),
         "cut off": noise("z = randn_like(x_t, generator).clamp(-1.5, 1.5) / 0.88"),
         "mirrored rows": noise(NOISE + "\n    z[1::2] = -z[: len(z) // 2 * 2 : 2]"),
-        "kept by the sampler": noise("z = self.__dict__.setdefault('kept', {}).setdefault(step, randn_like(x_t, generator))"),
+        "kept by the sampler": noise(
+            "z = self.__dict__.setdefault('kept', {}).setdefault(step, randn_like(x_t, generator))"
+        ),
     },
     "last_step": {
         "noise at the end": step("x_t = mean + variance.sqrt().clamp(min=0.05) * z"),
@@ -143,21 +167,41 @@ WRONG = {
         "the mean halved at the end": step(STEP + "\n    if step == 0:\n        x_t = x_t / 2"),
         "the mean of the rows": returned("\nreturn x_t - x_t.mean(0, keepdim=True)"),
         "the noise alone at the end": step(STEP + "\n    if step == 0:\n        x_t = z"),
-        "another noise at the end": step(STEP + "\n    if step == 0:\n        x_t = mean + self.betas[0] * z"),
+        "another noise at the end": step(
+            STEP + "\n    if step == 0:\n        x_t = mean + self.betas[0] * z"
+        ),
     },
     "inputs": {
         "no condition": mean("mean, variance, x0_pred = self.p_mean_variance(x_t, t)"),
         "the condition in the first step alone": mean(MEAN + "\n    cond = None"),
-        "the condition in the last step alone": mean("mean, variance, x0_pred = self.p_mean_variance(x_t, t, cond if step == 0 else None)"),
-        "the condition of the next row": mean(MEAN.replace("cond", "None if cond is None else cond.roll(1, 0)")),
-        "the condition's mean": mean(MEAN.replace("cond", "None if cond is None else cond.mean(0).expand_as(cond)")),
-        "the condition of the first row": mean(MEAN.replace("cond", "None if cond is None else cond[:1].expand_as(cond)")),
-        "zeros for no condition": mean(MEAN.replace("cond", "torch.zeros(batch_size, 4) if cond is None else cond")),
-        "the condition by its truth": mean(MEAN.replace("cond", "cond if cond is not None and cond.sum() > 0 else None")),
-        "the condition dropped under clipping": mean(MEAN.replace("cond", "None if self.config.clip_x0 else cond")),
+        "the condition in the last step alone": mean(
+            "mean, variance, x0_pred = self.p_mean_variance(x_t, t, cond if step == 0 else None)"
+        ),
+        "the condition of the next row": mean(
+            MEAN.replace("cond", "None if cond is None else cond.roll(1, 0)")
+        ),
+        "the condition's mean": mean(
+            MEAN.replace("cond", "None if cond is None else cond.mean(0).expand_as(cond)")
+        ),
+        "the condition of the first row": mean(
+            MEAN.replace("cond", "None if cond is None else cond[:1].expand_as(cond)")
+        ),
+        "zeros for no condition": mean(
+            MEAN.replace("cond", "torch.zeros(batch_size, 4) if cond is None else cond")
+        ),
+        "the condition by its truth": mean(
+            MEAN.replace("cond", "cond if cond is not None and cond.sum() > 0 else None")
+        ),
+        "the condition dropped under clipping": mean(
+            MEAN.replace("cond", "None if self.config.clip_x0 else cond")
+        ),
         "the condition scaled": mean(MEAN.replace("cond", "None if cond is None else 2 * cond")),
-        "the condition dropped at T = 1000": mean(MEAN.replace("cond", "None if self.config.timesteps == 1000 else cond")),
+        "the condition dropped at T = 1000": mean(
+            MEAN.replace("cond", "None if self.config.timesteps == 1000 else cond")
+        ),
         "every second step without": mean(MEAN.replace("cond", "cond if step % 2 else None")),
-        "the condition normalized": mean(MEAN.replace("cond", "cond if cond is None else cond / cond.norm()")),
+        "the condition normalized": mean(
+            MEAN.replace("cond", "cond if cond is None else cond / cond.norm()")
+        ),
     },
 }

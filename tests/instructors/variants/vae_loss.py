@@ -31,7 +31,11 @@ returned = partial(edit, LOSS, RETURN)
 
 RIGHT = {
     "step by step": LOSS,
-    "torch's losses": mse('rec = F.mse_loss(recon, x, reduction="sum")', BCE, 'rec = F.binary_cross_entropy(recon, x, reduction="sum")'),
+    "torch's losses": mse(
+        'rec = F.mse_loss(recon, x, reduction="sum")',
+        BCE,
+        'rec = F.binary_cross_entropy(recon, x, reduction="sum")',
+    ),
     "match": """
         match loss_type:
             case "mse":
@@ -44,15 +48,22 @@ RIGHT = {
         return kl_weight * kl + rec, rec, kl
         """,
     "a table": """
-        terms = {"mse": lambda: torch.dist(recon, x) ** 2, "bce": lambda: F.binary_cross_entropy(recon, x, reduction="sum")}
+        terms = {
+            "mse": lambda: torch.dist(recon, x) ** 2,
+            "bce": lambda: F.binary_cross_entropy(recon, x, reduction="sum"),
+        }
         if loss_type not in terms:
             raise ValueError(f"{loss_type!r} is none of {sorted(terms)}")
         rec, kl = terms[loss_type](), 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()
         return torch.add(rec, kl, alpha=kl_weight), rec, kl
         """,
     "the divergence written out": kl("kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())"),
-    "parts in a named tuple": returned("import collections\nreturn collections.namedtuple('Loss', 'total rec kl')(total, rec, kl)"),
-    "means times sizes": mse("rec = F.mse_loss(recon, x) * x.numel()", KL, "kl = kl_divergence(mu, logvar).mean() * mu.numel()"),
+    "parts in a named tuple": returned(
+        "import collections\nreturn collections.namedtuple('Loss', 'total rec kl')(total, rec, kl)"
+    ),
+    "means times sizes": mse(
+        "rec = F.mse_loss(recon, x) * x.numel()", KL, "kl = kl_divergence(mu, logvar).mean() * mu.numel()"
+    ),
     "xlogy": bce("rec = -(torch.xlogy(x, recon) + torch.xlogy(1 - x, 1 - recon)).sum()"),
 }
 
@@ -73,6 +84,18 @@ WRONG = {
         "bce by default": "loss_type = {'mse': 'bce'}.get(loss_type, loss_type)\n" + LOSS,
         "with its constant": mse("rec = (recon - x).square().sum() + 0.5723649 * x.numel()"),
         "Huber": mse("rec = 2 * F.smooth_l1_loss(recon, x, reduction='sum', beta=0.1)"),
+    },
+    "mse bce kl total": {
+        "rec and kl swapped": returned("return total, kl, rec"),
+    },
+    "mse bce kl total gradients": {
+        "not summed": kl("kl = kl_divergence(mu, logvar)"),
+        "a sum over the dimensions": kl("kl = kl_divergence(mu, logvar).sum(1)"),
+        "no return": returned(""),
+        "total alone": returned("return total"),
+        "a dict": returned("return {'total': total, 'rec': rec, 'kl': kl}"),
+    },
+    "mse gradients": {
         "recon rounded": mse("rec = (recon.round() - x).square().sum() + 0 * recon.sum()"),
     },
     "bce": {
@@ -82,16 +105,29 @@ WRONG = {
         "the first term": bce("rec = -(x * recon.log()).sum()"),
         "the second term": bce("rec = -((1 - x) * (1 - recon).log()).sum()"),
         "a second sigmoid": bce("rec = F.binary_cross_entropy_with_logits(recon, x, reduction='sum')"),
-        "recon and x swapped": bce("rec = -(recon * x.clamp(1e-6).log() + (1 - recon) * (1 - x).clamp(1e-6).log()).sum()"),
+        "recon and x swapped": bce(
+            "rec = -(recon * x.clamp(1e-6).log() + (1 - recon) * (1 - x).clamp(1e-6).log()).sum()"
+        ),
         "mse": bce("rec = (recon - x).square().sum()"),
         "in bits": bce("rec = -(x * recon.log2() + (1 - x) * (1 - recon).log2()).sum()"),
         "x rounded": bce("rec = F.binary_cross_entropy(recon, x.round(), reduction='sum')"),
-        "recon clamped": bce("rec = F.binary_cross_entropy(recon.clamp(0.1, 0.9), x, reduction='sum') + 0 * recon.sum()"),
         "halved": bce("rec = F.binary_cross_entropy(recon, x, reduction='sum') / 2"),
-        "summed over rows of means": bce("rec = F.binary_cross_entropy(recon, x, reduction='none').flatten(1).mean(1).sum()"),
-        "the first row": bce("rec = F.binary_cross_entropy(recon[:1], x[:1], reduction='sum') + 0 * recon.sum()"),
+        "summed over rows of means": bce(
+            "rec = F.binary_cross_entropy(recon, x, reduction='none').flatten(1).mean(1).sum()"
+        ),
+        "the first row": bce(
+            "rec = F.binary_cross_entropy(recon[:1], x[:1], reduction='sum') + 0 * recon.sum()"
+        ),
         "not negated twice": bce("rec = -(x * recon.log() - (1 - x) * (1 - recon).log()).sum()"),
-        "less the entropy of x": bce("rec = -(x * recon.log() + (1 - x) * (1 - recon).log()).sum() - F.binary_cross_entropy(x, x, reduction='sum')"),
+        "less the entropy of x": bce(
+            "rec = -(x * recon.log() + (1 - x) * (1 - recon).log()).sum() "
+            "- F.binary_cross_entropy(x, x, reduction='sum')"
+        ),
+    },
+    "bce gradients": {
+        "recon clamped": bce(
+            "rec = F.binary_cross_entropy(recon.clamp(0.1, 0.9), x, reduction='sum') + 0 * recon.sum()"
+        ),
     },
     "kl": {
         "a mean": kl("kl = kl_divergence(mu, logvar).mean()"),
@@ -105,33 +141,35 @@ WRONG = {
         "mu and logvar swapped": kl("kl = kl_divergence(logvar, mu).sum()"),
         "the deviation's logarithm": kl("kl = kl_divergence(mu, logvar / 2).sum()"),
         "free bits": kl("kl = kl_divergence(mu, logvar).clamp(min=1).sum()"),
-        "not summed": kl("kl = kl_divergence(mu, logvar)"),
-        "a sum over the dimensions": kl("kl = kl_divergence(mu, logvar).sum(1)"),
-        "of mu alone": kl("kl = kl_divergence(mu, 0 * logvar).sum()"),
         "the largest": kl("kl = kl_divergence(mu, logvar).amax(1).sum()"),
+    },
+    "kl total": {
+        "kl returned with its weight": total("kl = kl_weight * kl\ntotal = rec + kl"),
+    },
+    "kl gradients": {
+        "of mu alone": kl("kl = kl_divergence(mu, 0 * logvar).sum()"),
     },
     "total": {
         "no weight": total("total = rec + kl"),
         "the weight at rec": total("total = kl_weight * rec + kl"),
         "both weighted": total("total = kl_weight * (rec + kl)"),
         "a difference": total("total = rec - kl_weight * kl"),
-        "rec alone": total("total = rec + 0 * kl"),
-        "kl alone": total("total = kl_weight * kl + 0 * rec"),
         "the weight squared": total("total = rec + kl_weight**2 * kl"),
-        "a mixture": total("total = (1 - kl_weight) * rec + kl_weight * kl"),
         "over the batch size": total("total = (rec + kl_weight * kl) / len(x)"),
-        "no kl for bce": total("total = rec + kl_weight * kl * (loss_type == 'mse')"),
         "the weight at most 1": total("total = rec + min(kl_weight, 1.0) * kl"),
         "the weight by its truth": total("total = rec + (kl_weight or 1.0) * kl"),
         "the negative": total("total = -(rec + kl_weight * kl)"),
-        "kl weighted twice": total("kl = kl_weight * kl\ntotal = rec + kl_weight * kl\nkl = kl / kl_weight if kl_weight else kl_divergence(mu, logvar).sum()"),
+        "kl weighted twice": total(
+            "kl = kl_weight * kl\ntotal = rec + kl_weight * kl\n"
+            "kl = kl / kl_weight if kl_weight else kl_divergence(mu, logvar).sum()"
+        ),
         "an image's share": total("total = rec / x[0].numel() + kl_weight * kl / mu.shape[1]"),
     },
-    "kl total": {
-        "kl returned with its weight": total("kl = kl_weight * kl\ntotal = rec + kl"),
-    },
-    "mse bce kl": {
-        "rec and kl swapped": returned("return total, kl, rec"),
+    "total gradients": {
+        "rec alone": total("total = rec + 0 * kl"),
+        "kl alone": total("total = kl_weight * kl + 0 * rec"),
+        "a mixture": total("total = (1 - kl_weight) * rec + kl_weight * kl"),
+        "no kl for bce": total("total = rec + kl_weight * kl * (loss_type == 'mse')"),
     },
     "loss_type": {
         "no check": check(""),
@@ -145,7 +183,10 @@ WRONG = {
         "a print": check(CHECK.replace("raise ValueError", "print")),
         "returned, not raised": check(CHECK.replace("raise ValueError", "return ValueError")),
         "nothing": check(CHECK.replace("raise ValueError(loss_type)", "return None")),
-        "by the beginning": check("if loss_type[:1] not in ('m', 'b'):\n    raise ValueError\nloss_type = 'mse' if loss_type[:1] == 'm' else 'bce'"),
+        "by the beginning": check(
+            "if loss_type[:1] not in ('m', 'b'):\n    raise ValueError\n"
+            "loss_type = 'mse' if loss_type[:1] == 'm' else 'bce'"
+        ),
         "upper case, too": check("loss_type = loss_type.lower()\n" + CHECK),
         "a part of the word": check("if loss_type not in 'mse bce':\n    raise ValueError"),
         "l1, too": check("if loss_type not in ('mse', 'bce', 'l1'):\n    raise ValueError"),
@@ -160,16 +201,12 @@ WRONG = {
         "mu detached": kl("kl = kl_divergence(mu.detach(), logvar).sum()"),
         "logvar detached": kl("kl = kl_divergence(mu, logvar.detach()).sum()"),
         "no_grad for kl": kl("with torch.no_grad():\n    " + KL),
-        "no_grad": "with torch.no_grad():\n    kept = recon.clone(), mu.clone(), logvar.clone()\nrecon, mu, logvar = kept\n" + LOSS,
+        "no_grad": "with torch.no_grad():\n"
+        "    kept = recon.clone(), mu.clone(), logvar.clone()\nrecon, mu, logvar = kept\n" + LOSS,
         "numbers": total("total = torch.tensor(rec.item() + kl_weight * kl.item())"),
         "the data": "recon, mu, logvar = recon.data, mu.data, logvar.data\n" + LOSS,
         "kl as a number": total("total = rec + kl_weight * kl.item()"),
         "rec as a number": total("total = rec.item() + kl_weight * kl"),
         "reversed": total("total = rec + kl_weight * kl\ntotal = 2 * total.detach() - total"),
-    },
-    "mse bce kl total gradients": {
-        "no return": returned(""),
-        "total alone": returned("return total"),
-        "a dict": returned("return {'total': total, 'rec': rec, 'kl': kl}"),
     },
 }
