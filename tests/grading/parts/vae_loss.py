@@ -3,6 +3,7 @@
 import torch
 
 from tests.grading import papers
+from tests.grading.ask import StudentError
 from tests.grading.checks import (
     Wrong,
     as_list,
@@ -71,14 +72,18 @@ def total(ask, rng):
 
 
 def loss_type(ask, rng):
-    """Another loss_type."""
-    for name in ("l1", "", "MSE", "mse_loss"):
-        reply = request(ask, *arguments(rng, 2, 5), {"loss_type": name})
-        seen = f"no error, but {describe(reply.get('results'))}"
-        expect(reply["error"] is not None, f"vae_loss with loss_type = {name!r}", seen, "a ValueError")
+    """The two loss_types, which raise nothing, and others."""
     for name in ("mse", "bce"):
         error = request(ask, *arguments(rng, 2, 5), {"loss_type": name})["error"]
         expect(error is None, f"vae_loss with loss_type = {name!r}", f"ValueError: {error}", "no error")
+    for name in ("l1", "", "MSE", "mse_loss"):
+        what = f"vae_loss with loss_type = {name!r}"
+        try:
+            reply = request(ask, *arguments(rng, 2, 5), {"loss_type": name})
+        except StudentError as error:
+            raise Wrong(what, f"{error.kind}: {error.message}"[:300], "a ValueError") from None
+        seen = f"no error, but {describe(reply.get('results'))}"
+        expect(reply["error"] is not None, what, seen, "a ValueError")
 
 
 def gradients(ask, rng):

@@ -126,6 +126,7 @@ WRONG = {
         "another error": edit(PATH, "raise ValueError", "raise RuntimeError"),
         "an assertion": edit(PATH, "if tuple", "assert tuple", "!= size:", "== size\nif False:"),
         "a type error": edit(PATH, "raise ValueError", "raise TypeError"),
+        "not implemented": edit(PATH, "raise ValueError", "raise NotImplementedError"),
         "an index error": edit(PATH, "raise ValueError", "raise IndexError"),
         "no error, but None": edit(PATH, "raise ValueError", "return None, "),
         "no error, but a warning": edit(PATH, "raise ValueError(", "print("),

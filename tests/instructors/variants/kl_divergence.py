@@ -9,12 +9,10 @@ RIGHT = {
         """,
     "by sigma": "sigma = logvar.mul(0.5).exp()\nreturn -sigma.log() + (sigma**2 + mu**2) / 2 - 0.5",
     "in float64": "m, v = mu.double(), logvar.double()\nreturn ((m.square() + v.exp() - v - 1) / 2).float()",
-    "entropies": """
-        entropy = 0.5 * (logvar + math.log(2 * math.pi * math.e))
-        return 0.5 * (math.log(2 * math.pi) + mu**2 + logvar.exp()) - entropy
-        """.replace("math.log(2 * math.pi * math.e)", "2.8378770664093453").replace(
-        "math.log(2 * math.pi)", "1.8378770664093453"
-    ),
+    "cross-entropy less entropy": """
+        entropy = 0.5 * (logvar + 1)
+        return 0.5 * (mu**2 + logvar.exp()) - entropy
+        """,
 }
 
 WRONG = {
