@@ -51,7 +51,7 @@ def noise(ask, rng):
     given = normal(rng, *SHAPE)
     factor = (x_t_of(ask, rng, HARSH, zeros, t, given)[0] / given).mean().item()
     what = "The deviation of the noise that q_sample adds when none is given, at t = 9"
-    right = abs(deviation / factor - 1) < 0.07
+    right = abs(deviation - factor) < 0.07 * abs(factor)
     expect(right, what, f"{deviation:.4f}", f"{factor:.4f}, the factor of noise that is given")
     seed, x0 = draw_seed(rng), normal(rng, *SHAPE)
     moved = x_t_of(ask, rng, HARSH, x0, t, None, seed)[0] - x_t_of(ask, rng, HARSH, zeros, t, None, seed)[0]

@@ -82,6 +82,9 @@ WRONG = {
         "two results": summed("return signal * x0 + spread * noise, noise"),
         "the given noise ignored": edit(SAMPLE, "if noise is None:", "if True:"),
     },
+    "equation noise arguments": {
+        "the noise forgotten": summed("return signal * x0 + 0 * noise"),
+    },
     "equation any_shape": {
         "t of the first row": signal("self.alpha_bars[t[:1]].expand(len(t)).sqrt()"),
         "by the mean of t": signal("self.alpha_bars[t.float().mean().long()].expand(len(t)).sqrt()"),
