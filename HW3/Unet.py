@@ -54,7 +54,7 @@ class SinusoidalEmbedding(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Embed the timestep and an optional condition as one vector, their sum.
+    """Embed the timestep and an optional condition as one vector.
 
     Args:
         dim: width of the result, an even number.
@@ -71,7 +71,7 @@ class Embedding(nn.Module):
             self.cond = nn.Sequential(nn.Linear(cond_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Return the embedding (B, dim) of t (B,) and cond (B, cond_dim), unit vectors; None means zeros.
+        """Return the embedding (B, dim) of t (B,) and cond (B, cond_dim), unit vectors, or None.
 
         Raises:
             ValueError: if cond is given to a model without one, or its shape is not (B, cond_dim).
@@ -81,10 +81,16 @@ class Embedding(nn.Module):
             if cond is not None:
                 raise ValueError("cond was given, but this model was built without cond_dim")
             return embedding
-        # TASK: write the conditional path. Without a condition take zeros; another shape than (B, cond_dim)
-        # is a ValueError; return the sum of the time's embedding and self.cond's, after scaling the unit
-        # vectors to components of about 1.
-        ### BEGIN SOLUTION
+        # TASK: write the conditional path of this model, which has a cond_dim. The result is the sum of the
+        # time's embedding and the condition's; self.cond is the network that embeds conditions.
+        # - Sampling without a condition, cond = None, is sampling with the null token of the guidance paper,
+        #   section 3.2. It is a vector of zeros here.
+        # - A cond of another shape than (B, cond_dim), B the number of timesteps, is a ValueError.
+        # - Conditions are unit vectors, so their components are small, the smaller the more there are. Layers
+        #   learn best from components of about 1: before self.cond, multiply by the factor that gives a unit
+        #   vector's components a root mean square of 1. It is the same number for all rows.
+        # - Leave the arguments as they are. Gradients flow to cond and to both networks.
+        ### BEGIN SOLUTION condition
         if cond is None:
             cond = embedding.new_zeros(len(t), self.cond_dim)
         if cond.shape != (len(t), self.cond_dim):

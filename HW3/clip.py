@@ -102,9 +102,7 @@ class TinyCLIP(nn.Module):
         return self.forward_text(torch.arange(self.num_classes, device=self.logit_scale.device))
 
     def compute_logits(self, image_embs: Tensor, class_embs: Tensor) -> Tensor:
-        """Return the scaled similarities of images and classes.
-
-        logits = exp(logit_scale) image_embs class_embs^T, with exp(logit_scale) at most 100; section 2.5.
+        """Return the scaled similarities of images and classes; figure 3 and section 2.5.
 
         Args:
             image_embs: unit vectors (B, D).
@@ -113,7 +111,13 @@ class TinyCLIP(nn.Module):
         Returns:
             logits (B, K).
         """
+        # TASK: return the similarity of each image with each class, scaled by the learned temperature: the
+        # logits of figure 3 of CLIP. self.logit_scale is their parameter t. Section 2.5 limits the factor;
+        # MAX_LOGIT_SCALE is the limit's logarithm. Gradients flow to logit_scale and to both arguments.
+        ### BEGIN SOLUTION clip_logits
+        # logits = exp(logit_scale) image_embs class_embs^T, with exp(logit_scale) at most 100
         return self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp() * image_embs @ class_embs.T
+        ### END SOLUTION
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (B, K) of images x (B, C, H, W) over all labels."""
@@ -128,10 +132,8 @@ class TinyCLIP(nn.Module):
 def clip_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the symmetric contrastive loss, correct when labels repeat in the batch.
 
-    image -> label: the cross-entropy of each image's softmax over the K labels
-    label -> image: for each label c in the batch, KL(uniform over its n_c images || its softmax over the B
-        images) = -1/n_c sum_{i: y_i = c} log softmax_i(logits_ic) - log n_c; 0 when all are equally near
-    loss = (the two means) / 2; figure 3 of CLIP, with the positives of Eq. (2) of Khosla et al.
+    Figure 3 of CLIP: the mean of two losses, of the images that look for their label and of the labels that
+    look for their images, with the positives of Eq. (2) of Khosla et al. for the labels.
 
     Args:
         logits: (B, K), from `TinyCLIP.compute_logits`.
@@ -140,6 +142,18 @@ def clip_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         The loss, a scalar of at least 0.
     """
+    # TASK: return the mean of the two losses of figure 3 of CLIP, for K labels that may repeat in the batch.
+    # - image -> label: the cross-entropy of each image's label among all K labels; the mean over the images.
+    # - label -> image: for each label in the batch, the cross-entropy between the uniform distribution over
+    #   its own images and its softmax over the B images of the batch (the sum outside of the logarithm, as in
+    #   Eq. (2) of Khosla et al.); the mean over the labels that are in the batch. You may subtract the
+    #   distribution's entropy, so that the smallest loss is 0, or not.
+    # Gradients flow to the logits.
+    ### BEGIN SOLUTION clip_loss
+    # image -> label: the cross-entropy of each image's softmax over the K labels
+    # label -> image: for each label c in the batch, KL(uniform over its n_c images || its softmax over the B
+    #     images) = -1/n_c sum_{i: y_i = c} log softmax_i(logits_ic) - log n_c; 0 when all are equally near
+    # loss = (the two means) / 2
     image_loss = F.cross_entropy(logits, labels)
     positives = F.one_hot(labels, logits.shape[1]).to(logits.dtype)  # (B,) -> (B, K)
     counts = positives.sum(dim=0)  # (K,)
@@ -147,6 +161,7 @@ def clip_loss(logits: Tensor, labels: Tensor) -> Tensor:
     log_likelihood = (positives * logits.log_softmax(dim=0)).sum(dim=0) / counts.clamp(min=1)  # (K,)
     label_loss = torch.where(present, -log_likelihood - counts.clamp(min=1).log(), 0).sum() / present.sum()
     return (image_loss + label_loss) / 2
+    ### END SOLUTION
 
 
 def prompt_to_labels(prompt: str, names: Sequence[str]) -> list[int]:

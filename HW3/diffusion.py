@@ -105,9 +105,7 @@ class GaussianDiffusion(nn.Module):
             self.register_buffer(name, table.float(), persistent=False)
 
     def q_sample(self, x0: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Diffuse x0 to step t at once.
-
-        x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) noise; Eq. (4) of DDPM.
+        """Diffuse x0 to step t at once; Eq. (4) of DDPM.
 
         Args:
             x0: clean data (B, ...).
@@ -117,15 +115,20 @@ class GaussianDiffusion(nn.Module):
         Returns:
             x_t in x0's shape.
         """
+        # TASK: return a sample of q(x_t | x_0), Eq. (4) of DDPM, each row at its own t, for a schedule of any
+        # length and x0 of any shape (B, ...). `gather`, below in this file, looks values up in the tables
+        # that `__init__` makes. The noise is `noise`, or new noise when it is None. Leave the arguments as
+        # they are; gradients flow to x0 and noise.
+        ### BEGIN SOLUTION q_sample
+        # x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) noise
         noise = torch.randn_like(x0) if noise is None else noise
         return (
             gather(self.sqrt_alpha_bars, t, x0) * x0 + gather(self.sqrt_one_minus_alpha_bars, t, x0) * noise
         )
+        ### END SOLUTION
 
     def training_loss(self, x0: Tensor, noise: Tensor | None = None, cond: Tensor | None = None) -> Tensor:
-        """Return how well the model predicts the noise at random timesteps.
-
-        L_simple = E || noise - eps_theta(x_t, t) ||^2 per component, t uniform in 0..T-1; Eq. (14) of DDPM.
+        """Return how well the model predicts the noise at random timesteps; L_simple, Eq. (14) of DDPM.
 
         Args:
             x0: clean data (B, ...), in pixel space in [-1, 1].
@@ -135,10 +138,17 @@ class GaussianDiffusion(nn.Module):
         Returns:
             The loss, a scalar: the mean over rows and components.
         """
+        # TASK: return L_simple, Eq. (14) of DDPM, estimated with one random timestep for each row (0-based,
+        # all T equally likely) and the noise `noise`, or new noise when it is None. It is a mean over rows
+        # and components. `q_sample` adds the noise; `_predict_noise` calls the model, with the condition if
+        # there is one. Gradients flow to the model. Leave the arguments as they are.
+        ### BEGIN SOLUTION training_loss
+        # L_simple = E || noise - eps_theta(x_t, t) ||^2 per component, t uniform in 0..T-1
         t = torch.randint(0, self.config.timesteps, (len(x0),), device=x0.device)
         noise = torch.randn_like(x0) if noise is None else noise
         x_t = self.q_sample(x0, t, noise)
         return F.mse_loss(self._predict_noise(x_t, t, cond), noise)
+        ### END SOLUTION
 
     def predict_x0(self, x_t: Tensor, t: Tensor, eps_pred: Tensor) -> Tensor:
         """Return the clean data that x_t would stem from if eps_pred were its noise.
@@ -161,9 +171,7 @@ class GaussianDiffusion(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean and variance of p(x_{t-1} | x_t), and the prediction of x0 that they are made from.
 
-        mean = sqrt(alpha_bar_prev) beta_t / (1 - alpha_bar_t) x0_pred
-             + sqrt(alpha_t) (1 - alpha_bar_prev) / (1 - alpha_bar_t) x_t; Eq. (7); without clipping, Eq. (11)
-        variance = (1 - alpha_bar_prev) / (1 - alpha_bar_t) beta_t; Eq. (7)
+        Eq. (7) of DDPM, with x0 as it is predicted from x_t; without clipping, the mean is that of Eq. (11).
 
         Args:
             x_t: noisy data (B, ...).
@@ -173,10 +181,19 @@ class GaussianDiffusion(nn.Module):
         Returns:
             mean and x0_pred in x_t's shape; variance (B, 1, ...), exactly 0 at t = 0.
         """
+        # TASK: return mean and variance of Eq. (7) of DDPM, with the prediction of x0 in the place of x0, and
+        # that prediction. `_predict_noise` calls the model, once, with the condition if there is one;
+        # `predict_x0` clips where the config says so, and the mean is then made from the clipped prediction.
+        # `gather` looks values up in the tables that `__init__` makes, each row at its own t.
+        ### BEGIN SOLUTION posterior
+        # mean = sqrt(alpha_bar_prev) beta_t / (1 - alpha_bar_t) x0_pred
+        #      + sqrt(alpha_t) (1 - alpha_bar_prev) / (1 - alpha_bar_t) x_t
+        # variance = (1 - alpha_bar_prev) / (1 - alpha_bar_t) beta_t
         x0_pred = self.predict_x0(x_t, t, self._predict_noise(x_t, t, cond))
         coef_x0 = gather(self.posterior_mean_coef_x0, t, x_t)
         coef_x_t = gather(self.posterior_mean_coef_x_t, t, x_t)
         return coef_x0 * x0_pred + coef_x_t * x_t, gather(self.posterior_variance, t, x_t), x0_pred
+        ### END SOLUTION
 
     @torch.no_grad()
     def sample_ddpm(
@@ -189,8 +206,6 @@ class GaussianDiffusion(nn.Module):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw samples by ancestral sampling over all T steps; Algorithm 2 of DDPM.
-
-        x_{t-1} = mean + sqrt(variance) z, z ~ N(0, I); the last step adds none, its variance is 0.
 
         Args:
             batch_size: number B of samples.
@@ -206,11 +221,17 @@ class GaussianDiffusion(nn.Module):
             ValueError: if noise or cond does not have B rows.
         """
         x_t = self._start(batch_size, device, cond, noise, generator)
+        # TASK: take all steps of Algorithm 2 of DDPM, from x_t = x_T down to x_0, and return x_0. Mean and
+        # variance of a step come from `p_mean_variance`, which wants t as an int64 (B,), 0-based; the noise
+        # comes from `randn_like`, below in this file, and `generator`. The last step adds no noise. Leave the
+        # arguments as they are: x_t is `noise` where that is given.
+        ### BEGIN SOLUTION sample_ddpm
         for step in reversed(range(self.config.timesteps)):
             t = torch.full((batch_size,), step, device=x_t.device)
             mean, variance, _ = self.p_mean_variance(x_t, t, cond)
-            x_t = mean + variance.sqrt() * randn_like(x_t, generator)
+            x_t = mean + variance.sqrt() * randn_like(x_t, generator)  # at t = 0 the variance is 0
         return x_t
+        ### END SOLUTION
 
     @torch.no_grad()
     def sample_ddim(
@@ -268,30 +289,33 @@ class GaussianDiffusion(nn.Module):
         eta: float,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Go from step t to step t_prev < t, which is -1 for the last step, onto x0.
+        """Go from step t to step t_prev < t, which is -1 for the last step, onto x0; Eq. (12) of DDIM.
 
-        sigma_t = eta sqrt((1 - alpha_bar_prev) / (1 - alpha_bar_t)) sqrt(1 - alpha_bar_t / alpha_bar_prev);
-            Eq. (16)
-        x_prev = sqrt(alpha_bar_prev) x0_pred + sqrt(1 - alpha_bar_prev - sigma_t^2) eps_pred + sigma_t z;
-            Eq. (12)
-
-        If x0_pred is clipped, eps_pred is replaced by the noise that leads from x_t to the clipped x0_pred.
+        If x0_pred is clipped, eps_pred is replaced by the noise that leads from the clipped x0_pred to x_t.
 
         Args:
             x_t: noisy data (B, ...) at step t.
             eps_pred, x0_pred: the predictions of the noise and of the clean data in it.
             t, t_prev: the two steps; alpha_bar of step -1 is 1.
             eta: 0 for no noise, 1 for the posterior's variance.
-            generator: source of z.
+            generator: source of the noise; the global one when None.
 
         Returns:
             x_prev in x_t's shape.
         """
-        # TASK: write the DDIM update, Eq. (12) with the sigma_t of Eq. (16). self._alpha_bars holds the
-        # numbers alpha_bar_0 to alpha_bar_{T-1}, but not alpha_bar_{-1} = 1: the last step, t_prev = -1, must
-        # land on x0_pred. Rounding may take what is under a root slightly below 0. If the config clips
-        # x0_pred, make eps_pred agree with it first.
-        ### BEGIN SOLUTION
+        # TASK: return x_prev, the DDIM update from t to t_prev: Eq. (12) of the paper with the sigma of Eq.
+        # (16). Their step tau_i is t here, tau_{i-1} is t_prev, and their alpha is our alpha_bar. The list
+        # self._alpha_bars holds the numbers alpha_bar_0 to alpha_bar_{T-1}.
+        # - The last step has t_prev = -1. It must land on x0_pred: alpha_bar "before t = 0" is exactly 1.
+        # - The noise comes from `randn_like`, below in this file, and `generator`.
+        # - With eta = 1, rounding may take what is left of the variance, under the root in Eq. (12), below 0:
+        #   then take 0.
+        # - If self.config.clip_x0, x0_pred was clipped. Then eps_pred no longer fits: use the noise that
+        #   leads from the clipped x0_pred to x_t by Eq. (4) of DDPM instead.
+        # - Leave the arguments as they are.
+        ### BEGIN SOLUTION ddim_step
+        # sigma_t = eta sqrt((1 - alpha_bar_prev) / (1 - alpha_bar_t)) sqrt(1 - alpha_bar_t / alpha_bar_prev)
+        # x_prev = sqrt(alpha_bar_prev) x0_pred + sqrt(1 - alpha_bar_prev - sigma_t^2) eps_pred + sigma_t z
         alpha_bar_t = self._alpha_bars[t]
         alpha_bar_prev = self._alpha_bars[t_prev] if t_prev >= 0 else 1.0
         if self.config.clip_x0:

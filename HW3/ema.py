@@ -13,9 +13,7 @@ from torch import nn
 class EMA:
     """Keep a copy of a model whose weights follow the model's as a moving average.
 
-    average = d * average + (1 - d) * weights, d = min(decay, (1 + n) / (10 + n)) after n updates.
-
-    Floating-point buffers (the statistics of BatchNorm) are averaged with the same d, others are copied.
+    Floating-point buffers (the statistics of BatchNorm) are averaged with the same decay, others are copied.
 
     Args:
         model: the model that is trained.
@@ -35,6 +33,13 @@ class EMA:
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Move the average towards the model's present weights; call it after every optimizer step."""
+        # TASK: update self.model, the average. With a decay d, a weight of the average keeps the share d of
+        # its value and takes the rest from `model`. d is self.decay, but at most (1 + n) / (10 + n) after n
+        # earlier updates; self.updates counts them. The buffers of floating-point numbers are averaged like
+        # weights, other buffers (BatchNorm's num_batches_tracked) are copied. Change the tensors of
+        # self.model in place, and leave `model` as it is.
+        ### BEGIN SOLUTION ema
+        # average = d * average + (1 - d) * weights, d = min(decay, (1 + n) / (10 + n)) after n updates
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         averages, values = [], []
@@ -46,3 +51,4 @@ class EMA:
             else:
                 average.copy_(source[name])
         torch._foreach_lerp_(averages, values, 1 - decay)
+        ### END SOLUTION

@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 
 class GuidedModel(nn.Module):
-    """Turn a conditional noise predictor into one with classifier-free guidance.
-
-    eps = eps_uncond + guidance_scale (eps_cond - eps_uncond); Eq. (6).
+    """Turn a conditional noise predictor into one with classifier-free guidance; Eq. (6).
 
     Args:
         model: the noise predictor, called as model(x_t, t, cond); zeros for cond stand for none.
@@ -27,8 +25,15 @@ class GuidedModel(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """Return the guided prediction, in x_t's shape, for x_t (B, ...), t (B,) and cond (B, D)."""
+        # TASK: return the guided prediction of the noise, Eq. (6) of the paper, but with guidance_scale = w +
+        # 1: a scale of 1 is the conditional prediction, 0 the unconditional one. For the unconditional one
+        # the model, self.model(x_t, t, cond), gets zeros as cond; call it as often as you like. Leave the
+        # arguments as they are; gradients flow through the model to x_t and cond.
+        ### BEGIN SOLUTION guidance
+        # eps = eps_uncond + guidance_scale (eps_cond - eps_uncond)
         if self.guidance_scale == 1:
             return self.model(x_t, t, cond)
         both = torch.cat([cond, torch.zeros_like(cond)])  # (B, D) -> (2B, D)
         eps_cond, eps_uncond = self.model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
         return eps_uncond + self.guidance_scale * (eps_cond - eps_uncond)
+        ### END SOLUTION

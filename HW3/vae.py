@@ -62,9 +62,7 @@ class ConvVAE(nn.Module):
         return self.to_mu(h).float(), self.to_logvar(h).float()
 
     def reparameterize(self, mu: Tensor, logvar: Tensor) -> Tensor:
-        """Draw z ~ q(z|x) as a differentiable function of mu and logvar.
-
-        z = mu + sigma * eps, sigma = exp(logvar / 2), eps ~ N(0, I); section 2.4 of Kingma and Welling.
+        """Draw z ~ q(z|x) as a differentiable function of mu and logvar; section 2.4 of Kingma and Welling.
 
         Args:
             mu, logvar: (B, D).
@@ -72,8 +70,13 @@ class ConvVAE(nn.Module):
         Returns:
             z (B, D).
         """
+        # TASK: return one sample of q(z|x) = N(mu, diag(exp(logvar))) for each row, by the trick of section
+        # 2.4 of Kingma and Welling, through which gradients flow to mu and logvar. Also in evaluation mode.
+        ### BEGIN SOLUTION reparameterize
+        # z = mu + sigma * eps, sigma = exp(logvar / 2), eps ~ N(0, I)
         std = torch.exp(0.5 * logvar)
         return mu + std * torch.randn_like(std)
+        ### END SOLUTION
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the images float32 (B, 1, 32, 32) in [0, 1] of latents z (B, D) or (B, D, 1, 1)."""
@@ -95,8 +98,13 @@ class ConvVAE(nn.Module):
         Returns:
             Latents of z's shape.
         """
+        # TASK: z and -z are equally likely under the prior, so a sign is free to choose. Return z with the
+        # sign of each latent flipped where the mean of its decoded image is greater than the threshold, the
+        # others as they are, in z's shape. Leave z itself and the model's mode as they are.
+        ### BEGIN SOLUTION canonicalize_latent
         flipped = self.decode(z).mean(dim=(1, 2, 3)) > threshold  # (B, 1, 32, 32) -> (B,)
         return torch.where(flipped.view(-1, *[1] * (z.dim() - 1)), -z, z)
+        ### END SOLUTION
 
 
 class LatentSpace(nn.Module):
@@ -178,29 +186,28 @@ def upsample(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
 
 
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Return the KL divergence of q(z|x) from the prior in each latent dimension, in nats.
-
-    KL = -1/2 (1 + logvar - mu^2 - exp(logvar)); appendix B of Kingma and Welling.
+    """Return the KL divergence of q(z|x) from the prior in each latent dimension; Kingma and Welling, app. B.
 
     Args:
         mu, logvar: of q(z|x), (B, D).
 
     Returns:
-        (B, D), at least 0.
+        (B, D), at least 0, in nats.
     """
+    # TASK: return KL(N(mu, exp(logvar)) || N(0, 1)) of each row and dimension, appendix B of Kingma and
+    # Welling; their sigma^2 is exp(logvar). Do not sum. Gradients flow to mu and logvar.
+    ### BEGIN SOLUTION kl_divergence
+    # KL = -1/2 (1 + logvar - mu^2 - exp(logvar))
     return -0.5 * (1 + logvar - mu.square() - logvar.exp())
+    ### END SOLUTION
 
 
 def vae_loss(
     recon: Tensor, x: Tensor, mu: Tensor, logvar: Tensor, kl_weight: float = 1.0, loss_type: str = "mse"
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the negative evidence lower bound (ELBO) and its two parts, summed over the batch.
+    """Return the negative evidence lower bound (ELBO) and its two parts, Eq. (10) of Kingma and Welling.
 
-    total = rec + kl_weight * kl; Eq. (10) of Kingma and Welling with
-    rec = sum (recon - x)^2, or sum -[x log recon + (1 - x) log(1 - recon)],
-    kl = sum KL(q(z|x) || p(z)), see `kl_divergence`.
-
-    The squares are -log N(x; recon, I / 2) without its constant: the bound for a decoder of the variance 1/2.
+    The `mse` is -log N(x; recon, I / 2) without its constant: the bound for a decoder of the variance 1/2.
     With another kl_weight it is, but for a factor, the bound for the variance kl_weight / 2.
 
     Args:
@@ -215,6 +222,14 @@ def vae_loss(
     Raises:
         ValueError: if loss_type is neither.
     """
+    # TASK: return total, rec and kl. rec is the reconstruction term, -log p(x|z): for `mse` that of a
+    # Gaussian of the variance 1/2 without its constant, for `bce` that of a Bernoulli variable for each
+    # pixel, appendix C.1 of Kingma and Welling. kl is the divergence of `kl_divergence`. Both are sums over
+    # all dimensions and over the batch. total is the negative ELBO, with kl weighted by kl_weight. Another
+    # loss_type is a ValueError. Gradients flow to recon, mu and logvar.
+    ### BEGIN SOLUTION vae_loss
+    # rec = sum (recon - x)^2, or sum -[x log recon + (1 - x) log(1 - recon)]
+    # total = rec + kl_weight * kl, kl = sum KL(q(z|x) || p(z))
     if loss_type == "mse":
         rec = F.mse_loss(recon, x, reduction="sum")
     elif loss_type == "bce":
@@ -223,3 +238,4 @@ def vae_loss(
         raise ValueError(f"loss_type must be 'mse' or 'bce', got {loss_type!r}")
     kl = kl_divergence(mu, logvar).sum()
     return rec + kl_weight * kl, rec, kl
+    ### END SOLUTION

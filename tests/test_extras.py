@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -12,11 +13,11 @@ from HW3.diffusion import DiffusionConfig, GaussianDiffusion
 from HW3.guidance import GuidedModel
 from HW3.vae import ConvVAE, kl_divergence, vae_loss
 from tests.grading.papers import DEFAULT, HARSH
-from tests.grading.recorder import RecordingModel
+from tests.grading.probes.common import Recorder
 
 
 def harsh_process(**options):
-    return GaussianDiffusion(RecordingModel(), DiffusionConfig(**HARSH.arguments, **options))
+    return GaussianDiffusion(Recorder(), DiffusionConfig(**HARSH.arguments, **options))
 
 
 # Diffusion
@@ -59,7 +60,7 @@ def test_scaled_betas():
 @pytest.mark.parametrize("schedule", [DEFAULT, HARSH], ids=str)
 def test_tables_are_exact(schedule):
     """The tables are the float64 values, rounded once."""
-    process = GaussianDiffusion(RecordingModel(), DiffusionConfig(**schedule.arguments))
+    process = GaussianDiffusion(Recorder(), DiffusionConfig(**schedule.arguments))
     steps = range(schedule.timesteps)
     for name, values in {
         "betas": schedule.betas,
@@ -116,12 +117,33 @@ def test_sampler_errors():
 
 
 def test_ddim_defaults():
-    model = RecordingModel()
+    model = Recorder()
     process = GaussianDiffusion(model, DiffusionConfig(image_size=2))
     noise = torch.randn(1, 1, 2, 2)
     samples = [process.sample_ddim(1, "cpu", noise=noise) for _ in range(2)]
     assert torch.equal(*samples) and len(model.calls) == 2 * 50
-    assert [call.t.item() for call in model.calls[:50]] == list(range(999, 0, -20))
+    assert [call["t"].item() for call in model.calls[:50]] == list(range(999, 0, -20))
+
+
+@pytest.mark.parametrize("timesteps", [1, 16, 1000])
+def test_ddim_timesteps(timesteps):
+    process = GaussianDiffusion(Recorder(), DiffusionConfig.scaled(timesteps))
+    for steps in range(1, timesteps + 1):
+        times = process.ddim_timesteps(steps)
+        gaps = [t - t_prev for t, t_prev in pairwise([*times, -1])]
+        assert len(times) == steps and times[0] == timesteps - 1
+        assert min(gaps) > 0 and max(gaps) - min(gaps) <= 1
+
+
+def test_samplers_start_from_noise_of_the_generator():
+    process = harsh_process(image_size=32)
+    for sample in (process.sample_ddpm, partial(process.sample_ddim, steps=2)):
+        process.model.calls.clear()
+        sample(64, "cpu", generator=torch.Generator().manual_seed(3))
+        start = process.model.calls[0]["x_t"]
+        torch.testing.assert_close(
+            start, torch.randn(start.shape, generator=torch.Generator().manual_seed(3))
+        )
 
 
 def test_guidance():

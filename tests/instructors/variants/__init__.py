@@ -1,69 +1,58 @@
-"""Right and wrong submissions, to grade the grader with (tests/instructors/test_grader.py).
+"""Right and wrong solutions of the exercises, to grade the grader with (tests/instructors/test_grader.py).
 
-A variant is code that is appended to a module of HW3 and so redefines a part of it. Most are made from a
-right alternative implementation (`alternatives/`, which shares nothing with HW3) by replacing a piece of its
-text; some patch HW3's own classes. Neither depends on how HW3 is written.
+A module here has the name of an exercise, and two tables:
 
-Each file here holds the tables RIGHT and WRONG of one module. An entry is
+    RIGHT = {what it does: code}
+    WRONG = {"the parts that it fails, and no others": {what it does: code}}
 
-    name: (what it does, the replacements (old, new) in the alternative, or code for HW3's own class)
-
-and WRONG has them by the requirement that must fail.
+The code takes the place of the one between the exercise's markers. Most of it is one solution, of our own and
+not HW3's, in which `edit` replaces a piece of text.
 """
 
+import textwrap
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-MODULES = {
-    "data": "data",
-    "vae": "vae",
-    "diffusion": "diffusion",
-    "unet": "Unet",
-    "mlp": "mlp",
-    "clip": "clip",
-}
+from tests.grading import catalogue
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A submission.
+    """A solution of an exercise: what it does, the names of the parts that it fails, and its code."""
 
-    Args:
-        module: of HW3, in which it differs.
-        name: short, for humans.
-        why: one line that says what is right or wrong about it.
-        fails: the requirement that must fail, as pytest names it in tests/grading; None for a right variant.
-        code: appended to the module.
-    """
-
-    module: str
-    name: str
-    why: str
-    fails: str | None
+    exercise: str
+    title: str
+    fails: frozenset[str]
     code: str
 
 
 def load():
     """Return all variants."""
     variants = []
-    for stem, module in MODULES.items():
-        table = import_module(f"{__name__}.{stem}")
-        source = Path(__file__).with_name("alternatives").joinpath(f"{stem}.py").read_text()
-        entries = [(None, entry) for entry in table.RIGHT.items()]
-        entries += [(fails, entry) for fails, wrong in table.WRONG.items() for entry in wrong.items()]
-        for fails, (name, (why, *changes)) in entries:
-            test = fails if fails is None or "::" in fails else f"test_{stem}.py::{fails}"
-            variants.append(Variant(module, name, why, test, change(source, name, changes)))
+    for name in catalogue.EXERCISES:
+        module = import_module(f"{__name__}.{name}")
+        for parts, codes in {"": module.RIGHT, **module.WRONG}.items():
+            variants += [
+                Variant(name, title, frozenset(parts.split()), code) for title, code in codes.items()
+            ]
     return variants
 
 
-def change(source, name, changes):
-    """Return the code of a variant."""
-    if changes and isinstance(changes[0], str):
-        return changes[0]
-    for old, new in changes:
-        if source.count(old) != 1:
-            raise ValueError(f"variant {name!r}: {old!r} stands {source.count(old)} times in the alternative")
-        source = source.replace(old, new)
-    return source
+def edit(code, *changes):
+    """Return code with pieces replaced: edit(code, old, new, old, new, ...)."""
+    for old, new in zip(changes[::2], changes[1::2], strict=True):
+        if code.count(old) != 1:
+            raise ValueError(f"{old!r} is {code.count(old)} times in\n{code}")
+        code = code.replace(old, new)
+    return code
+
+
+def write(root: Path, name: str, code: str):
+    """Put code between the markers of an exercise, in the tree at root."""
+    path = root / catalogue.EXERCISES[name].file
+    text = path.read_text(encoding="utf-8")
+    match = next(match for match in catalogue.BLOCK.finditer(text) if match["name"] == name)
+    indent = match[0][: len(match[0]) - len(match[0].lstrip())]
+    body = textwrap.indent(textwrap.dedent(code).strip("\n") + "\n", indent)
+    path.write_text(text[: match.start("body")] + body + text[match.end("body") :], encoding="utf-8")

@@ -1,0 +1,180 @@
+"""The process that starts and ends workers: it has torch loaded, and can end whatever a submission started.
+
+It is forked from the grader before any check is imported, so that a worker, its fork, holds nothing worth
+knowing, and starts at once. It runs with the grader's rights and never runs code of the submission. Where the
+grader is root, each worker's processes belong to a user of their own and are found by that; otherwise by
+their descent.
+"""
+
+import itertools
+import os
+import pwd
+import secrets
+import signal
+import socket
+import subprocess
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from tests.instructors.autograder import worker
+
+PR_SET_CHILD_SUBREAPER, IPC_RMID = 36, 0
+SHARED = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock")  # where any user may write
+PATIENCE = 5  # seconds to end processes, or to delete files
+
+
+def free_uid() -> int:
+    """Return the number of a user who is not there and has no process."""
+    taken = {entry.pw_uid for entry in pwd.getpwall()}
+    while (uid := 20_000 + secrets.randbelow(40_000)) in taken or processes(uid=uid):
+        pass
+    return uid
+
+
+def processes(*, uid: int | None = None, ancestor: int | None = None) -> set[int]:
+    """Return the running processes of a user, or the descendants of a process."""
+    parents, owners = {}, {}
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError, ValueError, KeyError):  # some are no processes, some are gone by now
+            pid = int(folder.name)
+            lines = (folder / "status").read_text(encoding="ascii", errors="replace").splitlines()
+            status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+            if status["State"][0] not in "ZX":
+                parents[pid], owners[pid] = int(status["PPid"]), int(status["Uid"].split()[0])
+    if uid is not None:
+        return {pid for pid, owner in owners.items() if owner == uid}
+    found = new = {ancestor}
+    while new:
+        new = {pid for pid, parent in parents.items() if parent in found} - found
+        found = found | new
+    return found - {ancestor}
+
+
+def pages(pid: int) -> int:
+    """Return how many pages of memory a process takes; 0 when it is gone."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return 0
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the free space where a submission can write: around its folder, and in places for all."""
+    space = {}
+    for place in (folder, *SHARED):
+        with suppress(OSError):
+            status = os.statvfs(place)
+            space[os.stat(place).st_dev] = status.f_bavail * status.f_frsize
+    return sum(space.values())
+
+
+def tasks(uid: int) -> int:
+    """Return how many processes and threads a user has."""
+    count = 0
+    for pid in processes(uid=uid):
+        with suppress(OSError):
+            count += len(os.listdir(f"/proc/{pid}/task"))
+    return count
+
+
+def keep(control: socket.socket, folder: Path, uid: int | None) -> NoReturn:
+    """Start a worker for each request that brings three descriptors, and end it with all others.
+
+    Args:
+        control: to the judge. When the judge closes it, or dies, everything is ended.
+        folder: with box/, the submission; workers get scratch folders beside it.
+        uid: of the workers, or None.
+    """
+    os.setsid()
+    worker.prctl(PR_SET_CHILD_SUBREAPER, 1)  # what loses its parent becomes this process's child
+    started = scratch = None
+    try:
+        for number in itertools.count():
+            request, fds, *_ = socket.recv_fds(control, 16, 3)
+            if request == b"start":
+                scratch = folder / f"scratch{number}"  # a new one, should deleting the last one take too long
+                with suppress(OSError):  # as when the disk is still full; the next part may find it empty
+                    started = start(control, folder / "box", scratch, uid, fds)
+                for fd in fds:
+                    os.close(fd)
+                reply = started or 0
+            elif request:
+                reply, started = end_all(uid, started), None
+                clean(scratch, uid)
+            else:
+                break
+            control.send(str(reply).encode())
+    finally:
+        end_all(uid, started)
+        os._exit(0)
+
+
+def start(control: socket.socket, box: Path, scratch: Path, uid: int | None, fds: list[int]) -> int:
+    """Fork a worker with an empty scratch folder; return its number."""
+    scratch.mkdir(mode=0o700)
+    if uid is not None:
+        os.chown(scratch, uid, uid)
+    allowed = worker.TASKS + (0 if uid is not None else tasks(os.getuid()))
+    pid = os.fork()
+    if pid == 0:
+        try:
+            control.close()
+            worker.run(box, scratch, uid, allowed, fds)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(70)
+    return pid
+
+
+def end_all(uid: int | None, started: int | None) -> int:
+    """Kill the worker and everything that it left behind; return the worker's wait status."""
+    status, until = 0, time.monotonic() + PATIENCE
+    while True:
+        with suppress(ChildProcessError):  # first, so that how the worker ended by itself is not lost
+            while (reaped := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+                status = reaped[1] if reaped[0] == started else status
+        left = processes(ancestor=os.getpid()) if uid is None else processes(uid=uid)
+        if not left or time.monotonic() > until:
+            return status
+        if uid is not None:
+            kill_as(uid)
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+def kill_as(uid: int) -> None:
+    """Kill all processes of a user at once, so that none is born meanwhile."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setresuid(uid, uid, uid)
+            os.kill(-1, signal.SIGKILL)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def clean(scratch: Path | None, uid: int | None) -> None:
+    """Delete what a submission wrote."""
+    found = [scratch] if scratch else []
+    for folder in SHARED if uid is not None else ():
+        with suppress(OSError):
+            found += [path for path in Path(folder).iterdir() if path.lstat().st_uid == uid]
+    delete(*found)
+    with suppress(OSError, ValueError, IndexError):  # shared memory outlives the processes that made it
+        for line in Path("/proc/sysvipc/shm").read_text(encoding="ascii").splitlines()[1:]:
+            columns = line.split()
+            if int(columns[7]) == uid:
+                worker.LIBC.shmctl(int(columns[1]), IPC_RMID, None)
+
+
+def delete(*paths: Path) -> None:
+    """Delete files and folders of any depth, for which shutil has no patience."""
+    if paths:
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(["rm", "-rf", "--", *paths], timeout=PATIENCE, check=False, capture_output=True)
