@@ -16,7 +16,7 @@ demo: .venv/installed
 	$(PY) tests/demo.py
 
 test: .venv/installed-tests
-	$(PY) -m pytest -n auto -m "not slow"
+	$(PY) -m pytest -n auto -m "not slow" --ignore tests/instructors
 
 lint: .venv/installed-tests
 	$(PY) -m ruff check .

@@ -126,4 +126,5 @@ class GraphedModel(nn.Module):
         self.call = CudaGraphs(model)
 
     def forward(self, *inputs: Tensor) -> Tensor:
+        """Return what the model predicts for these inputs."""
         return self.call(*inputs)
