@@ -335,7 +335,7 @@ def test_held_out_loss_that_is_not_finite_is_never_best(tmp_path, capsys, monkey
         (RuntimeError("could not create a memory object"), "--batch-size"),
         (RuntimeError("unable to mmap 9 bytes: Cannot allocate memory (12)"), "--batch-size"),
         (RuntimeError("DataLoader worker (pid 9) is killed by signal: Killed. "), "--num-workers 0"),
-        (NotImplementedError("write the DDIM update"), "not implemented yet: write the DDIM update"),
+        (NotImplementedError("the DDIM update"), "not written yet: the DDIM update, "),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -172,7 +173,9 @@ def _explain(error: BaseException) -> tuple[str, int] | None:
         return f"error: {error.strerror or error}{place}", 1
     first_line = (str(error) or type(error).__name__).splitlines()[0]
     if isinstance(error, NotImplementedError):
-        return f"error: not implemented yet: {first_line}", 1
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f", {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+        return f"error: not written yet: {first_line}{place}", 1
     if isinstance(error, MemoryError) or any(words in first_line for words in OUT_OF_MEMORY):
         return f"error: out of memory, try a smaller --batch-size, --n or model: {first_line}", 1
     if first_line.startswith("DataLoader worker"):  # killed for memory, or for /dev/shm, small in containers

@@ -24,7 +24,7 @@ class Schedule:
         self.alpha_bars = torch.cumprod(1 - torch.tensor(self.betas, dtype=torch.float64), dim=0).tolist()
 
     def __str__(self):
-        return "T = {timesteps}, betas {beta_start} to {beta_end}".format(**self.arguments)
+        return "T = {timesteps}, betas {beta_start:.4g} to {beta_end:.4g}".format(**self.arguments)
 
     def alpha_bar(self, t):
         return self.alpha_bars[t] if t >= 0 else 1.0

@@ -57,6 +57,9 @@ class Scorer:
 
     def pytest_terminal_summary(self, terminalreporter):
         if not self.verdicts:
+            if self.alone and terminalreporter.stats.get("deselected"):
+                words = ", ".join(dict.fromkeys(exercise for exercise, _ in self.points))
+                terminalreporter.line(f"Nothing is selected. The exercises are called {words}.", bold=True)
             return
         if self.alone:
             terminalreporter.reportchars = ""  # no list of failures after the table, which has them

@@ -15,10 +15,11 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 from HW3.support import flags
-from tests.grading.catalogue import ASSIGNMENT, BLOCK, EXERCISES, with_dependencies
+from tests.grading.catalogue import ASSIGNMENT, BLOCK, EXERCISES, points, with_dependencies
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = "tests/instructors/"
@@ -39,7 +40,7 @@ def open_blocks(source, names):
         if name not in names:
             return body
         indent = re.match(" *", body)[0]
-        todo = f'{indent}raise NotImplementedError("to be written: {EXERCISES[name].title}")\n'
+        todo = f'{indent}raise NotImplementedError("{EXERCISES[name].title}")\n'
         return match["task"] + match["block"].replace(body, todo)
 
     found = [match["name"] for match in EXERCISE.finditer(source)]
@@ -52,8 +53,12 @@ def open_blocks(source, names):
 
 def list_exercises(names):
     """Return the README's list of exercises, and how to test each, in Markdown."""
+    worth = Counter()
+    for (name, _), value in points(names).items():
+        worth[name] += value
     lines = [
-        f"{number}. **{EXERCISES[name].title}**, `{EXERCISES[name].function}` in `{EXERCISES[name].file}`:\n"
+        f"{number}. **{EXERCISES[name].title}** ({worth[name]} points), "
+        f"`{EXERCISES[name].function}` in `{EXERCISES[name].file}`:\n"
         f"   {EXERCISES[name].equations}. {EXERCISES[name].used}"
         for number, name in enumerate(names, 1)
     ]

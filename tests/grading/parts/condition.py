@@ -106,7 +106,10 @@ def scaling(ask, rng):
     for rows, dim, cond_dim, training in in_both_modes(SIZES):
         toy = Toy(rng, rows, dim, cond_dim, training)
         cond = toy.conditions(rng)[:1].repeat(rows, 1)  # `rows` judges who gets which
-        for label, scale in (("unit vectors", 1.0), ("vectors of another length", 0.5)):
+        for label, scale in (
+            ("unit vectors", 1.0),
+            ("vectors half as long, which should not matter,", 0.5),
+        ):
             one, other = toy.results(ask, [scale * cond, -scale * cond])
             for row, given in zip(scale * cond.double(), toy.given_to_layer(one, other) / 2, strict=True):
                 seen = abs((row * given).sum() / row.square().sum()).item()  # `added` judges the sign

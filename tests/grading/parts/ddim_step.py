@@ -228,7 +228,7 @@ def compare_run(ask, rng, schedule, steps, eta, clip):
         if deviation:
             step = f"of the step from t = {t} to {t_prev} in {run}"
             what = f"x_prev less the mean of Eq. (12), over sigma_t, {step}"
-            expect_normal((x_prev - mean) / deviation, f"{what}, is not N(0, 1)")
+            expect_normal((x_prev - mean) / deviation, f"{what}, is not N(0, 1) (a part above may say why)")
         else:
             expect_close(x_prev, mean, what, 2e-3)
         x_t = x_prev.float()
@@ -314,6 +314,9 @@ def left_by_sigma(ask, rng, schedule, settings):
         expected = (
             f"{wanted:.6g}: the square of sigma_t less than the square of {without:.6g}, that for eta = 0"
         )
+        right = schedule.ddim_factors(t, t_prev, 0.0)[1]
+        if abs(without - right) > 1e-3:
+            expected += f"; but that should be {right:.6g}: mend `direction` first"
         expect(abs(factor - wanted) <= 1e-3, what, f"{factor:.6g}", expected)
 
 
