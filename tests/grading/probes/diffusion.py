@@ -49,7 +49,7 @@ def q_sample(config, x0, t, noise, seed, repeat=1, grad=False):
     """Call q_sample, `repeat` times from one seed of the global generator."""
     diffusion = process(config)
     torch.manual_seed(seed)
-    x0, noise = copy(x0, grad), copy(noise, grad)
+    x0, t, noise = copy(x0, grad), copy(t), copy(noise, grad)
     results = [
         diffusion.q_sample(x0, t) if noise is None else diffusion.q_sample(x0, t, noise)
         for _ in range(repeat)
@@ -58,7 +58,7 @@ def q_sample(config, x0, t, noise, seed, repeat=1, grad=False):
     return {"results": plain(results), "gradients": gradients, "arguments": plain([x0, t, noise])}
 
 
-def training_loss(config, tables, x0, noise, cond, seed, repeat=1, weight=1.0, gain=None):
+def training_loss(config, tables, x0, noise, cond, seed, repeat=1, weight=1.0, gain=None, training=True):
     """Call training_loss, `repeat` times from one seed, with the toy predictor.
 
     Args:
@@ -68,10 +68,11 @@ def training_loss(config, tables, x0, noise, cond, seed, repeat=1, weight=1.0, g
         seed: of the global generator.
         weight: that the prediction is multiplied by.
         gain: (T,), predict so much times x_t, by t, not what the toy predicts.
+        training: the mode of the module.
     """
-    model = Recorder(gain)
+    model = Recorder(gain).to(x0.dtype)
     model.weight.data.fill_(weight)
-    diffusion = process(config, model)
+    diffusion = process(config, model).train(training)
 
     def mixed(x0, t, noise=None):
         return weighted(tables, t, x0, torch.randn_like(x0) if noise is None else noise)
@@ -91,16 +92,17 @@ def training_loss(config, tables, x0, noise, cond, seed, repeat=1, weight=1.0, g
     }
 
 
-def p_mean_variance(config, x_t, t, cond):
-    """Call p_mean_variance with the toy predictor."""
+def p_mean_variance(config, x_t, t, cond, training=True):
+    """Call p_mean_variance with the toy predictor, in training or evaluation mode."""
     model = Recorder()
-    results = process(config, model).p_mean_variance(
-        x_t.clone(), t, *([] if cond is None else [cond.clone()])
-    )
+    diffusion = process(config, model).train(training)
+    results = diffusion.p_mean_variance(*(copy(value) for value in (x_t, t, cond) if value is not None))
     return {"results": plain(results), "calls": model.calls}
 
 
-def sample_ddpm(config, tables, batch_size, noise, cond, seed, global_seed, seed_before=None):
+def sample_ddpm(
+    config, tables, batch_size, noise, cond, seed, global_seed, seed_before=None, used=False, training=True
+):
     """Run sample_ddpm with the toy predictor.
 
     Args:
@@ -110,9 +112,11 @@ def sample_ddpm(config, tables, batch_size, noise, cond, seed, global_seed, seed
         seed: of the generator that is passed; None passes none.
         global_seed: of torch's global generator.
         seed_before: let the same sampler make another run before, with a generator of this seed.
+        used: draw from the generator before it is passed.
+        training: the mode of the module.
     """
     model = Recorder()
-    diffusion = process(config, model)
+    diffusion = process(config, model).train(training)
 
     def mean_and_variance(x_t, t, cond=None):
         eps_pred = model(x_t, t) if cond is None else model(x_t, t, cond)
@@ -125,11 +129,15 @@ def sample_ddpm(config, tables, batch_size, noise, cond, seed, global_seed, seed
     if seed_before is not None:
         diffusion.sample_ddpm(batch_size, "cpu", condition, noise=start, generator=generator(seed_before))
         model.calls.clear()
-    samples = diffusion.sample_ddpm(batch_size, "cpu", cond=condition, noise=start, generator=generator(seed))
+    source = generator(seed)
+    if used:
+        torch.rand(4, generator=source)
+    samples = diffusion.sample_ddpm(batch_size, "cpu", cond=condition, noise=start, generator=source)
     return {
         "samples": plain(samples),
         "calls": model.calls,
         "noise": plain(start),
+        "cond": plain(condition),
         "next_global": torch.rand(4),
     }
 

@@ -69,6 +69,10 @@ WRONG = {
         "the variance": mean("return (noise - eps_pred).var()"),
         "the median": mean("return (noise - eps_pred).square().median()"),
         "times 1.1": mean("return 1.1 * (noise - eps_pred).square().mean()"),
+        "absolute": mean("return (noise - eps_pred).abs().mean()"),
+        "weighted by t": mean(
+            "return ((noise - eps_pred).square().flatten(1).mean(1) * (t + 1) / self.config.timesteps).mean()"
+        ),
     },
     "error inputs": {
         "all rows but the last": mean("return (noise - eps_pred)[: len(x0) - 1].square().mean()"),
@@ -86,13 +90,11 @@ WRONG = {
         "the sign of the prediction": mean("return (noise + eps_pred).square().mean()"),
         "other noise": mean("return (torch.randn_like(x0) - eps_pred).square().mean()"),
     },
-    "error gradients": {
-        "absolute": mean("return (noise - eps_pred).abs().mean()"),
-        "weighted by t": mean(
-            "return ((noise - eps_pred).square().flatten(1).mean(1) * (t + 1) / self.config.timesteps).mean()"
-        ),
-    },
     "inputs": {
+        "the condition in training alone": pred(
+            "eps_pred = self._predict_noise(x_t, t, cond if self.training else None)"
+        ),
+        "cond zeroed": mean("if cond is not None:\n    cond.zero_()\n" + MEAN),
         "no condition": pred("eps_pred = self._predict_noise(x_t, t, None)"),
         "the condition of the next row": pred(
             "eps_pred = self._predict_noise(x_t, t, None if cond is None else cond.roll(1, 0))"
@@ -126,6 +128,14 @@ WRONG = {
         "x_t for another t": x_t("x_t = self.q_sample(x0, self.config.timesteps - 1 - t, noise)"),
     },
     "timesteps": {
+        "0 where there is a condition": time(TIME + "\nt = t if cond is None else t * 0"),
+        "0 in evaluation": time(TIME + "\nt = t if self.training else t * 0"),
+        "the second half as the first": time(TIME + "\nhalf = len(t) // 2\nt[len(t) - half :] = t[:half]"),
+        "the second half mirrored": time(
+            TIME + "\nhalf = len(t) // 2\nt[len(t) - half :] = self.config.timesteps - 1 - t[:half]"
+        ),
+        "backwards": time(TIME + "\nhalf = len(t) // 2\nt[len(t) - half :] = t[:half].flip(0)"),
+        "row 0 at t = 0": time(TIME + "\nif len(t) > 1:\n    t[0] = 0"),
         "one t for all rows": time("t = torch.randint(self.config.timesteps, (1,)).expand(len(x0))"),
         "never T - 1": time("t = torch.randint(self.config.timesteps - 1, (len(x0),))"),
         "never 0": time("t = torch.randint(1, self.config.timesteps, (len(x0),))"),
@@ -162,6 +172,11 @@ WRONG = {
         ),
     },
     "noise": {
+        "none where there is a condition": draw(DRAW + "\n    noise = noise if cond is None else noise * 0"),
+        "none in evaluation": draw(DRAW + "\n    noise = noise if self.training else noise * 0"),
+        "mirrored halves": draw(
+            DRAW + "\n    half = len(x0) // 2\n    noise[len(x0) - half :] = -noise[:half]"
+        ),
         "uniform": draw("noise = torch.rand_like(x0)"),
         "uniform, of variance 1": draw("noise = (torch.rand_like(x0) - 0.5) * 12**0.5"),
         "none": draw("noise = torch.zeros_like(x0)"),
