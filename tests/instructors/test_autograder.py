@@ -7,11 +7,13 @@ Each dishonest submission is the handout with `condition` solved and an attack i
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -23,7 +25,7 @@ if sys.platform != "linux":
 
 from tests.grading import catalogue  # noqa: E402
 from tests.instructors import attacks  # noqa: E402
-from tests.instructors.autograder import build, landlock  # noqa: E402
+from tests.instructors.autograder import build, keeper, landlock  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run submissions as another user")
@@ -248,6 +250,42 @@ def test_machine_that_cannot_run_submissions_is_no_fault_of_theirs(made, tmp_pat
     done = subprocess.run(command, check=False, capture_output=True, text=True)  # with one user alone
     assert done.returncode == 1
     assert "The autograder does not work here" in read(tmp_path / "results")["output"]
+
+
+@AS_ROOT
+def test_only_files_of_the_submission_are_counted(tmp_path):
+    uid, size = keeper.free_uid(), 2**20
+    (tmp_path / "others").write_bytes(bytes(3 * size))
+    mine = tmp_path / "scratch1/a/b/mine"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(bytes(size))
+    with tempfile.NamedTemporaryFile(dir="/tmp") as shared, tempfile.NamedTemporaryFile(dir="/tmp") as other:
+        for file in (shared, other):
+            file.write(bytes(size))
+            file.flush()
+        os.chown(shared.name, uid, uid)
+        with tempfile.TemporaryFile(dir=tmp_path) as deleted:
+            deleted.write(bytes(size))
+            deleted.flush()
+            with subprocess.Popen(["sleep", "100"], stdin=deleted) as process:
+                count, taken = keeper.files_of(tmp_path, uid, {process.pid})
+                process.kill()
+    assert count == 4 and 3 * size <= taken < 3 * size + 2**16
+
+
+@AS_ROOT
+def test_submission_cannot_stop_those_who_end_it():
+    uid = keeper.free_uid()
+    for _ in range(3):
+        if os.fork() == 0:  # as a submission's daemon does where there is no Landlock
+            os.setresuid(uid, uid, uid)
+            while True:
+                with suppress(ProcessLookupError):
+                    os.kill(-1, signal.SIGSTOP)
+    time.sleep(0.2)
+    began = time.monotonic()
+    keeper.end_all(uid, None)
+    assert not keeper.processes(uid=uid) and time.monotonic() - began < keeper.PATIENCE
 
 
 def test_autograder_holds_no_solution(made, tmp_path):

@@ -6,12 +6,14 @@ grader is root, each worker's processes belong to a user of their own and are fo
 their descent.
 """
 
+import errno
 import itertools
 import os
 import pwd
 import secrets
 import signal
 import socket
+import stat
 import subprocess
 import time
 import traceback
@@ -23,15 +25,17 @@ from tests.instructors.autograder import worker
 
 PR_SET_CHILD_SUBREAPER, IPC_RMID = 36, 0
 SHARED = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock")  # where any user may write
+MAX_FILES = 20_000  # files and folders that a submission may have
 PATIENCE = 5  # seconds to end processes, or to delete files
 
 
 def free_uid() -> int:
-    """Return the number of a user who is not there and has no process."""
+    """Return the number of a user who is not there and has no process, as is the next one, see `kill_as`."""
     taken = {entry.pw_uid for entry in pwd.getpwall()}
-    while (uid := 20_000 + secrets.randbelow(40_000)) in taken or processes(uid=uid):
-        pass
-    return uid
+    while True:
+        uid = 20_000 + secrets.randbelow(40_000)
+        if not any(each in taken or processes(uid=each) for each in (uid, uid + 1)):
+            return uid
 
 
 def processes(*, uid: int | None = None, ancestor: int | None = None) -> set[int]:
@@ -60,14 +64,41 @@ def pages(pid: int) -> int:
     return 0
 
 
-def free_bytes(folder: Path) -> int:
-    """Return the free space where a submission can write: around its folder, and in places for all."""
-    space = {}
-    for place in (folder, *SHARED):
-        with suppress(OSError):
-            status = os.statvfs(place)
-            space[os.stat(place).st_dev] = status.f_bavail * status.f_frsize
-    return sum(space.values())
+def files_of(folder: Path, uid: int | None, pids: set[int]) -> tuple[int, int]:
+    """Return how many files and folders a submission has, and their bytes on disk.
+
+    Counted are its scratch folders, its files in places for all, and the deleted ones that it keeps open.
+    Counting ends beyond MAX_FILES, and after half a second, so that it takes no longer than what it watches.
+
+    Args:
+        folder: the one with the scratch folders.
+        uid, pids: of the submission's processes; uid is None if the grader is not root.
+    """
+    count, sizes, until = 0, {}, time.monotonic() + 0.5
+    places = list(SHARED) if uid is not None else []
+    places += [*(f"/proc/{pid}/fd" for pid in pids), *map(str, folder.glob("scratch*"))]
+    while places and count <= MAX_FILES:
+        place = places.pop()
+        is_fds, is_shared = place.startswith("/proc/"), place in SHARED
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if count > MAX_FILES or time.monotonic() > until:
+                        break
+                    try:
+                        status = entry.stat(follow_symlinks=is_fds)
+                    except FileNotFoundError:
+                        continue
+                    if (is_fds and status.st_nlink) or (is_shared and status.st_uid != uid):
+                        continue
+                    sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
+                    count += not is_fds
+                    if not is_fds and stat.S_ISDIR(status.st_mode):
+                        places.append(entry.path)
+        except OSError as error:  # most often: it is gone
+            if error.errno == errno.ENAMETOOLONG:  # folders in folders, too deep to look into
+                count = MAX_FILES + 1
+    return count, sum(sizes.values())
 
 
 def tasks(uid: int) -> int:
@@ -148,15 +179,23 @@ def end_all(uid: int | None, started: int | None) -> int:
 
 
 def kill_as(uid: int) -> None:
-    """Kill all processes of a user at once, so that none is born meanwhile."""
+    """Kill all processes of a user at once, so that none is born meanwhile.
+
+    The process that does it has the user's rights over others, but is another user's, the next one's: they
+    can't stop or kill it.
+    """
     child = os.fork()
     if child == 0:
         try:
-            os.setresuid(uid, uid, uid)
+            os.setresuid(uid + 1, uid, uid + 1)
             os.kill(-1, signal.SIGKILL)
         finally:
             os._exit(0)
-    os.waitpid(child, 0)
+    until = time.monotonic() + 1
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() > until:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.001)
 
 
 def clean(scratch: Path | None, uid: int | None) -> None:

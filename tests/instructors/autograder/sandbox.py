@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.grading.ask import StudentError
 from tests.instructors.autograder import keeper, wire, worker
 
-MAX_FILES = 2**28  # bytes on disk
+MAX_DISK = 2**28  # bytes of files
 TICK = 0.2  # seconds between looks at the memory
 MAX_PRINTED = 1000  # characters of what the submission prints that are kept
 PAGE = os.sysconf("SC_PAGE_SIZE")  # bytes
@@ -79,7 +79,7 @@ class Sandbox:
         theirs_in, self.questions = os.pipe()
         self.answers, theirs_out = os.pipe()
         self.output, theirs_err = os.pipe()
-        self.printed, self.free = b"", keeper.free_bytes(self.folder)
+        self.printed = b""
         theirs = [theirs_in, theirs_out, theirs_err]
         for fd in (self.questions, self.answers, self.output):
             os.set_blocking(fd, False)
@@ -190,10 +190,12 @@ class Sandbox:
     def _watch(self) -> None:
         """End a submission that takes too much with many processes or files; each alone has its own limit."""
         whose = {"ancestor": self.keeper} if self.uid is None else {"uid": self.uid}
-        shared = keeper.pages(self.keeper)  # torch
-        memory = sum(max(0, keeper.pages(pid) - shared) for pid in keeper.processes(**whose)) * PAGE
-        files = self.free - keeper.free_bytes(self.folder)
-        for taken, allowed, what in ((memory, worker.MEMORY, "memory"), (files, MAX_FILES, "files")):
+        pids, shared = keeper.processes(**whose), keeper.pages(self.keeper)  # torch
+        memory = sum(max(0, keeper.pages(pid) - shared) for pid in pids) * PAGE
+        count, files = keeper.files_of(self.folder, self.uid, pids)
+        if count > keeper.MAX_FILES:
+            raise StudentError("MemoryError", f"it made more than {keeper.MAX_FILES} files and folders")
+        for taken, allowed, what in ((memory, worker.MEMORY, "memory"), (files, MAX_DISK, "files")):
             if taken > allowed:
                 raise StudentError("MemoryError", f"it took {taken >> 20} MB of {what}")
 
