@@ -13,8 +13,10 @@ from tests.grading.exercises import EXERCISES
 
 POINTS = 100
 ASSIGNMENT = ("ddim_step", "condition")  # what is open when nothing else is asked for
-BLOCK = re.compile(
-    r"^ *### BEGIN SOLUTION (?P<name>\w+)\n(?P<body>.*?)^ *### END SOLUTION *$", re.MULTILINE | re.DOTALL
+BLOCK = re.compile(  # no other BEGIN in the body, so that no line is looked at twice; [^\n]: with any flags
+    r"^ *### BEGIN SOLUTION (?P<name>\w+)\n"
+    r"(?P<body>(?:(?! *### BEGIN SOLUTION )[^\n]*\n)*?) *### END SOLUTION *$",
+    re.MULTILINE,
 )
 
 

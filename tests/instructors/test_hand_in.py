@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -108,6 +109,44 @@ def test_own_modules_come_along_and_nothing_else(collect):
 def test_notebooks(collect):
     cells = "%%writefile HW3/diffusion.py\n" + MINE, "!pip install torch"
     assert collect({"HW3/work.ipynb": notebook(*cells)}).files["HW3/diffusion.py"].strip() == MINE.strip()
+
+
+def test_notebook_beside_no_folder_writes_modules(collect):
+    cells = "%%writefile HW3/diffusion.py\n" + MINE, "%%writefile HW3/Unet.py\nz = 4"
+    found = collect({"work.ipynb": notebook(*cells), "report.pdf": ""})
+    assert not found.problem and sorted(found.theirs) == ["HW3/Unet.py", "HW3/diffusion.py"]
+
+
+def test_exact_names_come_before_copies_and_notebooks(collect):
+    copies = {"diffusion (1).py": "a = 1", "diffusion.ipynb": notebook("a = 2"), "helpers.py": ""}
+    found = collect({"HW3/diffusion.py": MINE, **{f"HW3/{name}": text for name, text in copies.items()}})
+    assert found.files["HW3/diffusion.py"] == MINE and "1 of 4 modules" in " ".join(found.notes)
+    assert sum("was left out, beside HW3/diffusion.py" in note for note in found.notes) == 2
+    assert not any("is taken as" in note for note in found.notes)
+
+
+def test_files_that_keep_the_grader_busy(collect):
+    began = time.monotonic()
+    markers = "### BEGIN SOLUTION a\n" * 9000
+    many = "".join(f"%%writefile m{i}.py\n" for i in range(10))
+    found = collect(
+        {
+            **{f"HW3/{name}.py": markers for name in ("diffusion", "Unet", "a", "b")},
+            "HW3/cells.ipynb": notebook(*[many] * 20_000),
+            **{f"HW3/n{i}.ipynb": "[" * 100_000 for i in range(30)},
+            "HW3/zip.zip": zipped({f"{i}.py": bytes(190_000) for i in range(2000)}),
+        }
+    )
+    assert time.monotonic() - began < 10
+    said = " ".join(found.notes)
+    assert "cells.ipynb was left out" in said and "the first 20" in said and "there is too much" in said
+
+
+def test_zip_whose_bytes_are_broken(collect):
+    content = bytearray(zipped({"HW3/Unet.py": os.urandom(3000).hex()}))
+    content[200:240] = bytes(40)
+    found = collect({"homework.zip": bytes(content), "HW3/diffusion.py": MINE})
+    assert "homework.zip can't be read" in " ".join(found.notes) and not found.problem
 
 
 @pytest.mark.parametrize("name", ["diffusion.ipynb", "diffusion.py"])

@@ -10,6 +10,7 @@ from tests.grading import catalogue
 from tests.instructors.autograder import unpack
 
 MAX_MODULES = 200
+MAX_NOTEBOOKS, MAX_CELLS = 20, 2000
 MODULE = re.compile(r"\w{1,60}\.py")
 COPY = re.compile(r"[ _-]?\(\d+\)$|[ _-]copy$")  # as browsers and file managers name a second file
 EXPORTED = re.compile(r"^# (%%|In ?\[|<codecell>)|^get_ipython\(\)", re.MULTILINE)
@@ -23,12 +24,14 @@ class HandIn:
 
     Attributes:
         files: text by path (HW3/...): the student's, and ours where nothing was handed in.
+        theirs: the paths of the student's.
         notes: lines about what was found and how it was read.
         changes: differences between given code and what was handed in, by file.
         problem: why there is nothing to grade, or "".
     """
 
     files: dict[str, str]
+    theirs: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     changes: dict[str, str] = field(default_factory=dict)
     problem: str = ""
@@ -46,21 +49,30 @@ def collect(submission: Path, given: Path) -> HandIn:
         for path in sorted((given / "HW3").rglob("*.py"))
     }
     contents = unpack.read(submission)
-    hand_in = HandIn(dict(ours), contents.notes)
+    hand_in = HandIn(dict(ours), notes=contents.notes)
+    notebooks = read_notebooks(contents)
     try:
-        folder = find_package(contents, list(ours))
+        folder = find_package(contents, notebooks, list(ours))
     except ValueError as error:
         hand_in.problem = str(error)
         return hand_in
-    theirs = {}
-    for path, data in contents.files.items():
+    theirs: dict[str, str] = {}
+    inside = [path for path in contents.files if path.is_relative_to(folder) and path not in notebooks]
+    inside.sort(
+        key=lambda path: f"HW3/{path.relative_to(folder).as_posix()}" not in ours
+    )  # exact names first
+    for path in inside:
+        _take(hand_in, theirs, path.relative_to(folder), contents.files[path], list(ours))
+    for path, modules in notebooks.items():
         if path.is_relative_to(folder):
-            _take(hand_in, theirs, path.relative_to(folder), data, list(ours))
+            _take_notebook(hand_in, theirs, path.name, modules, list(ours))
     if not theirs:
         hand_in.problem = f"There is no module of HW3 that can be read in {folder}."
+    hand_in.theirs = list(theirs)
     own = [name for name in theirs if name not in ours]
     hand_in.notes.append(
-        f"Read from {folder if folder.parts else 'the top'}: {len(theirs)} of {len(ours)} modules of HW3."
+        f"Read from {folder if folder.parts else 'the top'}: {len(theirs) - len(own)} of {len(ours)} modules "
+        "of HW3."
     )
     hand_in.notes += [f"Taken along: {', '.join(own)}."] if own else []
     blocks = catalogue.find_blocks(given)
@@ -73,8 +85,27 @@ def collect(submission: Path, given: Path) -> HandIn:
     return hand_in
 
 
-def find_package(contents: unpack.Contents, given: list[str]) -> PurePosixPath:
+def read_notebooks(contents: unpack.Contents) -> dict[PurePosixPath, dict[str, str]]:
+    """Return the modules in each notebook, by the names that the notebook gives them."""
+    paths = [path for path in contents.files if path.suffix.lower() == ".ipynb"]
+    if len(paths) > MAX_NOTEBOOKS:
+        contents.notes.append(f"There are {len(paths)} notebooks; the first {MAX_NOTEBOOKS} were looked at.")
+    notebooks = {path: {} for path in paths}
+    for path in paths[:MAX_NOTEBOOKS]:
+        try:
+            notebooks[path] = notebook_modules(path.name, contents.files[path])
+        except ValueError as error:
+            contents.notes.append(f"{path} was left out: {error}")
+    return notebooks
+
+
+def find_package(contents: unpack.Contents, notebooks: dict, given: list[str]) -> PurePosixPath:
     """Return the folder of the student's modules: the highest HW3, or else one with files of its names.
+
+    Args:
+        contents: what was handed in.
+        notebooks: see `read_notebooks`.
+        given: names of the handout's modules.
 
     Raises:
         ValueError: if there is none, or more than one; the message is for the student.
@@ -83,9 +114,12 @@ def find_package(contents: unpack.Contents, given: list[str]) -> PurePosixPath:
         _plain(Path(name).name) for name in given if name.count("/") == 1 and not name.endswith("__init__.py")
     }
     folders = {path.parent for path in contents.files}
-    packages = [folder for folder in folders if folder.name.lower() == "hw3"]
-    named = [path.parent for path in contents.files if _plain(path.with_suffix(".py").name) in top]
-    for found in (set(packages), set(named)):
+    packages = {folder for folder in folders if folder.name.lower() == "hw3"}
+    named = {path.parent for path in contents.files if _plain(path.name) in top}
+    named |= {
+        path.parent for path, modules in notebooks.items() if any(_plain(name) in top for name in modules)
+    }
+    for found in (packages, named):
         highest = min((len(folder.parts) for folder in found), default=0)
         found = sorted(folder for folder in found if len(folder.parts) == highest)
         if len(found) == 1:
@@ -110,13 +144,6 @@ def _take(
 ) -> None:
     """Add a file of the student's package, as text, to theirs."""
     name = f"HW3/{path.as_posix()}"
-    if path.suffix == ".ipynb":
-        for found, text in notebook_modules(path.name, data).items():
-            name = next((each for each in given if _plain(Path(each).name) == _plain(found)), None)
-            if name and name not in theirs:
-                theirs[name] = text
-                hand_in.notes.append(f"{path.name} is a notebook: its code is taken as {name}.")
-        return
     if path.suffix != ".py" or not all(re.fullmatch(r"\w{1,60}", part) for part in path.parent.parts):
         return
     exact = next(
@@ -133,6 +160,20 @@ def _take(
         hand_in.notes.append(f"{path} was left out: it is no module that can be imported.")
         return
     theirs[name] = as_source(data, name, hand_in.notes)
+
+
+def _take_notebook(
+    hand_in: HandIn, theirs: dict[str, str], notebook: str, modules: dict[str, str], given: list[str]
+) -> None:
+    """Add a notebook's modules to theirs, unless they were handed in as files."""
+    known = {_plain(Path(name).name): name for name in reversed(given)}
+    for found, text in modules.items():
+        name = known.get(_plain(found))
+        if name in theirs:
+            hand_in.notes.append(f"{notebook}: its {found} was left out, beside {name}.")
+        elif name:
+            theirs[name] = text
+            hand_in.notes.append(f"{notebook} is a notebook: its code is taken as {name}.")
 
 
 def as_source(data: bytes, name: str, notes: list[str]) -> str:
@@ -154,16 +195,22 @@ def as_source(data: bytes, name: str, notes: list[str]) -> str:
 
 
 def notebook_modules(name: str, data: bytes) -> dict[str, str]:
-    """Return the modules in a notebook: by its own name, or as cells that begin with %%writefile."""
+    """Return the modules in a notebook: by its own name, or as cells that begin with %%writefile.
+
+    Raises:
+        ValueError: if it is none, or has too many cells; the message is for the student.
+    """
     try:
         cells = json.loads(data.decode("utf-8-sig"))["cells"]
-        sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        sources = ["".join(cell["source"]) for cell in cells[:MAX_CELLS] if cell["cell_type"] == "code"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return {}
+        raise ValueError("it is no notebook that can be read.") from None
+    if len(cells) > MAX_CELLS:
+        raise ValueError(f"it has more than {MAX_CELLS} cells.")
     written = {}
     for source in sources:
         if match := WRITEFILE.match(source):
-            written[PurePosixPath(match[1]).name] = source[match.end() :] + "\n"
+            written[PurePosixPath(match[1][:200]).name] = source[match.end() :] + "\n"
     code = "\n\n".join(MAGIC.sub("# ", source) for source in sources) + "\n"
     return written or {PurePosixPath(name).with_suffix(".py").name: code}
 

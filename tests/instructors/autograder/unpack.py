@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 WANTED = {".py": 200_000, ".ipynb": 5_000_000, ".zip": 300_000_000}  # bytes that such a file may have
 MAX_ENTRIES, MAX_DEPTH = 20_000, 20
-MAX_TOTAL = 40_000_000  # bytes of all .py and .ipynb
+MAX_TOTAL = {".py": 20_000_000, ".ipynb": 20_000_000, ".zip": 600_000_000}  # bytes of all such files
 SKIPPED = {"__MACOSX", "__pycache__", "node_modules", "site-packages", "venv", "env"}
 
 
@@ -25,7 +25,8 @@ class Contents:
         self.files: dict[PurePosixPath, bytes] = {}
         self.names: list[str] = []
         self.notes: list[str] = []
-        self._entries = self._bytes = 0
+        self._entries = 0
+        self._left = dict(MAX_TOTAL)
 
     def count(self) -> bool:
         """Count an entry; tell whether there may be another one."""
@@ -34,20 +35,16 @@ class Contents:
             self.notes.append(f"There are more than {MAX_ENTRIES} files; the others were not looked at.")
         return self._entries < MAX_ENTRIES
 
-    def add(self, path: PurePosixPath, data: bytes) -> None:
-        """Keep a file, unless there is too much already."""
-        self._bytes += len(data)
-        if self._bytes > MAX_TOTAL:
+    def accepts(self, path: PurePosixPath, size: int) -> bool:
+        """Tell whether a file is to be read, by its kind's limits for one and for all; note it if not."""
+        kind = path.suffix.lower()
+        if size > WANTED[kind]:
+            self.notes.append(f"{path} was left out: it is larger than {WANTED[kind]:,} bytes.")
+            return False
+        self._left[kind] -= size
+        if self._left[kind] < 0:
             self.notes.append(f"{path} was left out: there is too much.")
-        else:
-            self.files[path] = data
-
-    def too_large(self, path: PurePosixPath, size: int) -> bool:
-        """Tell whether a file is larger than one of its kind may be, and note it."""
-        allowed = WANTED[path.suffix.lower()]
-        if size > allowed:
-            self.notes.append(f"{path} was left out: it is larger than {allowed:,} bytes.")
-        return size > allowed
+        return self._left[kind] >= 0
 
 
 def is_wanted(path: PurePosixPath) -> bool:
@@ -92,15 +89,15 @@ def _read_file(contents: Contents, source: Path, path: PurePosixPath) -> None:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             contents.notes.append(f"{path} was left out: it is no ordinary file.")
-        elif not contents.too_large(path, status.st_size):
+        elif contents.accepts(path, status.st_size):
             if path.suffix.lower() == ".zip":
                 _read_zip(contents, file, path)
             else:
-                contents.add(path, file.read())
+                contents.files[path] = file.read(status.st_size)
 
 
 def _read_zip(contents: Contents, file, place: PurePosixPath) -> None:
-    """Read the code in a zip; a size that it claims is not believed."""
+    """Read the code in a zip; no more of a file is unpacked than the size that the zip claims."""
     if _entries_of_zip(file) > MAX_ENTRIES:
         contents.notes.append(f"{place} was left out: it has more than {MAX_ENTRIES} files, or is no zip.")
         return
@@ -116,14 +113,13 @@ def _read_zip(contents: Contents, file, place: PurePosixPath) -> None:
                     or is_link
                     or ".." in path.parts
                     or not is_wanted(path)
-                    or path.suffix == ".zip"
+                    or path.suffix.lower() == ".zip"
                 ):
                     continue
-                with archive.open(info) as member:
-                    data = member.read(WANTED[path.suffix.lower()] + 1)
-                if not contents.too_large(path, len(data)):
-                    contents.add(path, data)
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError, EOFError) as error:
+                if contents.accepts(path, info.file_size):
+                    with archive.open(info) as member:
+                        contents.files[path] = member.read(info.file_size)
+    except Exception as error:  # a zip that is broken, or needs a password, raises errors of many kinds
         contents.notes.append(f"{place} can't be read: {str(error)[:200]}")
 
 
