@@ -148,7 +148,7 @@ def clip_loss(logits: Tensor, labels: Tensor) -> Tensor:
     #   its own images and its softmax over the B images of the batch (the sum outside of the logarithm, as in
     #   Eq. (2) of Khosla et al.); the mean over the labels that are in the batch. You may subtract the
     #   distribution's entropy, so that the smallest loss is 0, or not.
-    # Gradients flow to the logits.
+    # Logits are up to 100. Gradients flow to the logits.
     ### BEGIN SOLUTION clip_loss
     # image -> label: the cross-entropy of each image's softmax over the K labels
     # label -> image: for each label c in the batch, KL(uniform over its n_c images || its softmax over the B

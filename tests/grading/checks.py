@@ -167,6 +167,14 @@ def expect_independent(z, what, **others):
         right = abs(seen - expected) <= bound
         expect(right, f"{what}: its {name}, over its deviation,", f"{seen:.4f}", f"{expected} +- {bound:.4f}")
     rows = z.flatten(1)
+    bound = SIGMAS / math.sqrt(2 * rows.shape[1])
+    for i, ratio in enumerate(rows.square().mean(dim=1).sqrt().tolist()):
+        expect(
+            abs(ratio - 1) <= bound,
+            f"{what}: the deviation of row {i}, over that of all rows,",
+            f"{ratio:.4f}",
+            f"1 +- {bound:.4f}",
+        )
     pairs = {f"that of row {j}": (rows[i], rows[j]) for i, j in itertools.combinations(range(len(z)), 2)}
     pairs |= {
         f"its neighbor's (dim {dim})": (z, z.roll(1, dim)) for dim in range(1, z.dim()) if z.shape[dim] > 2

@@ -4,6 +4,8 @@ The networks for time and condition are toys: a table of vectors, and one linear
 inputs. So what the layer was given follows from the result.
 """
 
+import copy
+
 import torch
 
 from tests.grading.ask import StudentError
@@ -60,6 +62,8 @@ def none(ask, rng):
             else:  # another combination, which `added` judges; here it must be that of zeros
                 same = toy.results(ask, [zeros])[0]
                 expect_close(result, same, f"{what}, compared with that for zeros")
+                changed = (toy.with_other_layer(rng).results(ask, [cond])[0] - result).abs().max() > 1e-4
+                expect(changed, what, "the same for any weights of self.cond: it is not used", "it is used")
 
 
 def shape(ask, rng):
@@ -170,6 +174,11 @@ class Toy:
         self.table, self.bias = normal(rng, TIMESTEPS, dim), normal(rng, dim)
         self.weight = normal(rng, dim, cond_dim) / cond_dim**0.5
         self.t = torch.randint(0, TIMESTEPS, (rows,), generator=rng)
+
+    def with_other_layer(self, rng):
+        other = copy.copy(self)
+        other.bias = normal(rng, self.dim)
+        return other
 
     def __str__(self):
         mode = "" if self.training else ", evaluation mode"

@@ -67,7 +67,7 @@ def sigma(ask, rng):
 def noise(ask, rng):
     """Independent noise from the generator alone, new for each step."""
     settings = [(9, 2, 1.0), (9, 2, 0.3), (12, 11, 1.0)]
-    for shape in (SHAPE, (40, 100, 1, 1)):
+    for shape in (SHAPE, (40, 500, 1, 1)):
         seed = draw_seed(rng)
         first = noise_alone(ask, rng, HARSH, settings, shape, seed)
         what = f"The noise of a step, shape {shape},"
@@ -115,8 +115,9 @@ def last_step(ask, rng):
 
 def clipping(ask, rng):
     """With clip_x0, a step does what one without it does for the noise that leads from x0_pred to x_t."""
+    expect_dependence(ask, rng)
     for schedule, pairs in STEPS[:2]:
-        settings = [(t, t_prev, eta) for t, t_prev in pairs for eta in (0.0, 0.5)]
+        settings = [(t, t_prev, eta) for t, t_prev in pairs for eta in (0.0, 0.5, 1.0)]
         global_seed = draw_seed(rng)
         for setting in settings:
             x_t, eps, x0 = agreeing(rng, schedule, setting[0], (2, 3, 4, 5), True)
@@ -137,6 +138,18 @@ def clipping(ask, rng):
             expect_close(seen, wanted, what, 5e-4)
 
 
+def expect_dependence(ask, rng):
+    """Check that x_prev changes with x0_pred where x_t stays, and with eps_pred where x0_pred stays."""
+    (x_t, eps, x0), (_, other, _) = (agreeing(rng, HARSH, 9, (2, 3, 4, 5)) for _ in range(2))
+    moved = HARSH.x0_pred(x_t, other, 9).float()
+    noisier = HARSH.q_sample(x0, other, 9).float()
+    calls = ((x_t, eps, x0), (x_t, other, moved), (noisier, other, x0))
+    results = [without_noise(ask, rng, HARSH, tensors, [(9, 2, 0.0)])[0] for tensors in calls]
+    for name_of, result in zip(("x0_pred", "eps_pred"), results[1:], strict=True):
+        changed = (result - results[0]).abs().max() > 1e-3
+        expect(changed, f"x_prev for another {name_of}", "the same: it does not depend on it", "another one")
+
+
 def rounding(ask, rng):
     """Schedules and steps where what is left of the variance is 0 but for rounding."""
     eps, x0 = normal(rng, 1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
@@ -145,7 +158,7 @@ def rounding(ask, rng):
         last = schedule.timesteps - 1
         x_t = schedule.q_sample(x0, eps, last).float()
         steps = range(last // 40, last, max(1, last // 40))
-        settings = [(last, t_prev, eta) for t_prev in steps for eta in (1.0, 0.9999)]
+        settings = [(last, t_prev, eta) for t_prev in steps for eta in (1.0, 0.9999, 0.0)]
         what = f"ddim_step, eta = 1, from t = {last}, {schedule}, where rounding makes a root's argument < 0,"
         expected = "0 in place of the argument below 0"
         ends, global_seed = [], draw_seed(rng)
@@ -158,9 +171,13 @@ def rounding(ask, rng):
             ends.append([as_tensor(result, x_t.shape, what) for result in results])
         factors = [fit(one - noise, eps)[0][0] for one, noise in zip(*ends, strict=True)]
         # `sigma` judges the factors; here they must not jump where rounding matters.
-        for t_prev, factor, near in zip(steps, factors[::2], factors[1::2], strict=True):
+        for t_prev, factor, near, most in zip(steps, factors[::3], factors[1::3], factors[2::3], strict=True):
             seen = f"the factor of eps_pred is {factor:.4g}, but {near:.4g} for eta = 0.9999"
             expect(abs(factor - near) < 0.05, f"{what} t_prev = {t_prev},", seen, expected)
+            seen = f"the factor of eps_pred is {factor:.4g}, but {most:.4g} for eta = 0"
+            expect(
+                abs(most) > abs(factor) + 0.01, f"{what} t_prev = {t_prev},", seen, "less than for eta = 0"
+            )
 
 
 NEGATIVE = (
@@ -189,6 +206,7 @@ def whole_runs(ask, rng):
         (OTHER, 5, 0.5, False),
         (HARSH, 5, 0.0, False),
         (HARSH, 7, 0.5, True),
+        (HARSH, 5, 1.0, True),
         (DEFAULT, 50, 0.0, True),
         (DEFAULT, 10, 0.3, False),
     ):
@@ -217,6 +235,8 @@ def compare_run(ask, rng, schedule, steps, eta, clip):
     x_t = start
     following = [call["x_t"] for call in calls[1:]] + [reply["samples"]]
     times = [call["t"].view(-1)[0].item() if isinstance(call["t"], torch.Tensor) else 0 for call in calls]
+    due = [(i + 1) * schedule.timesteps // steps - 1 for i in reversed(range(steps))]
+    expect(times == due, f"The timesteps at which the model is called in {run}", times, due)
     for t, t_prev, x_prev in zip(times, [*times[1:], -1], following, strict=True):
         what = f"x_prev of the step from t = {t} to {t_prev} in {run}"
         x_prev = as_tensor(x_prev, shape, what)

@@ -36,7 +36,7 @@ def bce(ask, rng):
 
 def compare_rec(ask, rng, size, loss_type, options):
     for extreme in (False, True):
-        recon, x, mu, logvar = arguments(rng, *size)
+        recon, x, mu, logvar = arguments(rng, *size, margin=0.001)
         x = x.round() if extreme else x
         seen = results(ask, recon, x, mu, logvar, options)["rec"]
         squares = TERMS[loss_type](recon, x)
@@ -65,6 +65,8 @@ def total(ask, rng):
             for weight in (None, 0.0, 0.25, 1.0, 4.0):
                 options = {"loss_type": loss_type} | ({} if weight is None else {"kl_weight": weight})
                 seen = results(ask, *arguments(rng, *size), options)
+                for name in ("rec", "kl") if size[0] > 1 else ():
+                    expect(seen[name] != 0, f"{name} for {words(options)}", "0", "what total is made of")
                 expected = seen["rec"] + (1.0 if weight is None else weight) * seen["kl"]
                 expect_close(
                     seen["total"], expected, f"total for {words(options)}, compared with its rec and kl,"
@@ -76,7 +78,7 @@ def loss_type(ask, rng):
     for name in ("mse", "bce"):
         error = request(ask, *arguments(rng, 2, 5), {"loss_type": name})["error"]
         expect(error is None, f"vae_loss with loss_type = {name!r}", f"ValueError: {error}", "no error")
-    for name in ("l1", "", "MSE", "mse_loss"):
+    for name in ("l1", "", "MSE", "mse_loss", "bernoulli", "bce_loss", " mse", None):
         what = f"vae_loss with loss_type = {name!r}"
         try:
             reply = request(ask, *arguments(rng, 2, 5), {"loss_type": name})
@@ -103,9 +105,9 @@ def gradients(ask, rng):
             expect_gradients(call, inputs, rng, f"total for {words(options)}")
 
 
-def arguments(rng, images, dims):
-    """Return recon and x in (0, 1), mu and logvar of order one."""
-    recon, x = (0.05 + 0.9 * torch.rand(images, 1, 32, 32, generator=rng) for _ in range(2))
+def arguments(rng, images, dims, margin=0.05):
+    """Return recon and x in (margin, 1 - margin), mu and logvar of order one."""
+    recon, x = (margin + (1 - 2 * margin) * torch.rand(images, 1, 32, 32, generator=rng) for _ in range(2))
     return recon, x, normal(rng, images, dims, scale=2), normal(rng, images, dims)
 
 

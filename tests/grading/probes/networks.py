@@ -23,10 +23,11 @@ def embed(dim, cond_dim, table, weight, bias, t, conds, by_default=False, traini
 
     embedding = Embedding(dim, cond_dim).train(training)
     embedding.time = nn.Embedding.from_pretrained(table.clone(), freeze=False)
-    embedding.cond = nn.Sequential(nn.Linear(cond_dim, dim))
+    layer = nn.Linear(cond_dim, dim)
+    embedding.cond = nn.Sequential(nn.Identity(), layer)
     with torch.no_grad():
-        embedding.cond[0].weight.copy_(weight)
-        embedding.cond[0].bias.copy_(bias)
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
     results, errors, gradients, arguments = [], [], [], []
     for cond in conds:
         argument = copy(cond, grad)

@@ -85,6 +85,10 @@ WRONG = {
         "logits clamped": "logits = logits.clamp(-1, 1)\n" + LOSS,
         "over ten labels": mean("by_label = torch.stack(by_label).sum() / 10"),
     },
+    "once": {
+        "logarithms of rounded probabilities": log_p("log_p = logits[:, label].softmax(dim=0).log()"),
+        "logits limited at 50": "logits = logits.clamp(-50, 50)\n" + LOSS,
+    },
     "once repeated absent gradients": {
         "no return": returned(""),
         "two losses": returned("return by_image, by_label"),

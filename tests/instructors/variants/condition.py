@@ -206,7 +206,7 @@ WRONG = {
         "a new tensor": scale("cond = torch.tensor(cond.tolist()) * self.cond_dim**0.5"),
         "through numpy": scale("cond = torch.from_numpy(cond.detach().numpy()) * self.cond_dim**0.5"),
         "the layer's weights detached": summed(
-            "with torch.no_grad():\n    fixed = [p.clone() for p in self.cond[0].parameters()]\n"
+            "with torch.no_grad():\n    fixed = [p.clone() for p in self.cond[-1].parameters()]\n"
             "return embedding + torch.nn.functional.linear(cond, *fixed)"
         ),
         "frozen": summed("return embedding + self.cond.requires_grad_(False)(cond)"),

@@ -72,7 +72,7 @@ WRONG = {
             "bar, bar_prev = self._alpha_bars[t], self._alpha_bars[t - 1] if t else 1.0\n"
         ),
     },
-    "direction sigma clipping whole_runs": {
+    "direction sigma clipping rounding whole_runs": {
         "always the default betas": step(
             FIRST, "self._alpha_bars = DiffusionConfig().betas().neg().add(1).cumprod(0).tolist()\n" + FIRST
         ),
@@ -80,16 +80,18 @@ WRONG = {
             "eps = eps_pred", "eps = eps_pred\nif t_prev >= 0:\n    eps, x0_pred = x0_pred, eps"
         ),
     },
-    "direction sigma whole_runs": {
+    "direction sigma rounding whole_runs": {
         "the mean of DDPM": summed(
             "return (bar_prev**0.5 * (1 - bar / bar_prev) * "
             "x0_pred + (bar / bar_prev)**0.5 * (1 - bar_prev) * x_t)"
             " / (1 - bar) + sigma * z"
         ),
+        "eta forgotten": sigma(SIGMA.removeprefix("eta * ")),
+    },
+    "direction sigma whole_runs": {
         "x_t for eps_pred": summed(SUM.replace("* eps", "* x_t")),
         "no root at the direction": left("1 - bar_prev - sigma**2"),
         "t_prev = 0 taken for the last step": bars(BARS.replace("t_prev >= 0", "t_prev > 0")),
-        "eta forgotten": sigma(SIGMA.removeprefix("eta * ")),
     },
     "direction last_step whole_runs": {
         "x0_pred at t": summed(SUM.replace("math.sqrt(bar_prev)", "math.sqrt(bar)")),
@@ -99,9 +101,11 @@ WRONG = {
         "x0_pred clamped": summed(SUM.replace("x0_pred", "x0_pred.clamp(-1, 1)")),
         "of the first row": summed(SUM.replace("x0_pred", "x0_pred[:1]")),
     },
+    "direction clipping rounding whole_runs": {
+        "no direction": summed(SUM.replace(" + left * eps", "")),
+    },
     "direction whole_runs": {
         "no root at x0_pred": summed(SUM.replace("math.sqrt(bar_prev)", "bar_prev")),
-        "no direction": summed(SUM.replace(" + left * eps", "")),
         "x0_pred without a factor": summed(SUM.replace("math.sqrt(bar_prev) * ", "")),
         "sign of the direction": summed(SUM.replace("+ left", "- left")),
     },
@@ -109,8 +113,10 @@ WRONG = {
         "the global generator if eta < 1": noise("randn_like(x_t, generator if eta == 1 else None)"),
         "seeded inside": noise("torch.randn(x_t.shape, generator=torch.Generator().manual_seed(t))"),
     },
-    "sigma noise whole_runs": {
+    "sigma noise rounding whole_runs": {
         "the predicted noise again": noise("eps"),
+    },
+    "sigma noise whole_runs": {
         "the noise forgotten": summed(SUM.removesuffix(" + sigma * z")),
         "uniform in 0..1": noise("torch.rand(x_t.shape, generator=generator)"),
         "the mean of the noise": summed(SUM + ".mean()"),
@@ -125,6 +131,10 @@ WRONG = {
             "eta * self.posterior_variance[t].sqrt().item() if t else eta * 0.1"
         ),
     },
+    "sigma rounding whole_runs": {
+        "sigma not taken from the direction": left("math.sqrt(1 - bar_prev)"),
+        "sigma at most a tenth": sigma(f"min(0.1, {SIGMA})"),
+    },
     "sigma whole_runs": {
         "eta squared": sigma(SIGMA.replace("eta", "eta**2")),
         "root of eta": sigma(SIGMA.replace("eta", "eta**0.5")),
@@ -137,12 +147,10 @@ WRONG = {
         "beta of t for the whole step": sigma(
             "eta * math.sqrt((1 - bar_prev) / (1 - bar) * self.betas[t].item())"
         ),
-        "sigma not taken from the direction": left("math.sqrt(1 - bar_prev)"),
         "sigma for its square": left("math.sqrt(max(0.0, 1 - bar_prev - sigma))"),
         "the noise doubled": summed(SUM + " * 2"),
         "the noise by the variance": summed(SUM.replace("sigma *", "sigma**2 *")),
         "noise at eta = 1 alone": summed(SUM.replace("sigma *", "(eta == 1) * sigma *")),
-        "sigma at most a tenth": sigma(f"min(0.1, {SIGMA})"),
     },
     "noise": {
         "the generator ignored": noise("torch.randn_like(x_t)"),
@@ -168,6 +176,7 @@ WRONG = {
         "half of the rows mirrored": noise(f"{NOISE}\nz[1::2] = -z[: len(z) // 2 * 2 : 2]"),
         "sorted": noise(f"{NOISE}.sort(-1).values"),
         "shifted": noise(f"{NOISE} * 0.94 + 0.34"),
+        "the first row without noise": noise(f"{NOISE}\nz[0] = 0"),
     },
     "last_step clipping whole_runs": {
         "eps_pred changed": summed("eps_pred.mul_(left)\n" + SUM.replace("left * eps", "eps")),
@@ -194,6 +203,7 @@ WRONG = {
         "eps_pred as it was": step("if self.config.clip_x0:", "if False:"),
         "eps_pred clipped": adjusted("eps = eps_pred.clamp(-1, 1)"),
         "only without noise": step("self.config.clip_x0", "self.config.clip_x0 and eta == 0"),
+        "only with less noise than DDPM": step("self.config.clip_x0", "self.config.clip_x0 and eta < 1"),
         "no roots": adjusted("eps = (x_t - bar * x0_pred) / (1 - bar)"),
         "the roots swapped": adjusted("eps = (x_t - (1 - bar) ** 0.5 * x0_pred) / bar**0.5"),
         "not divided": adjusted("eps = x_t - bar**0.5 * x0_pred"),
@@ -225,7 +235,6 @@ WRONG = {
         "at most 1": left("math.sqrt(min(1.0, 1 - bar_prev - sigma**2))"),
     },
     "whole_runs": {
-        "the first row without noise": noise(f"{NOISE}\nz[0] = 0"),
         "x_t changed": "x_t.add_(0.5)\nx_t = x_t - 0.5\n" + STEP,
         "x0_pred changed": summed("x0_pred *= math.sqrt(bar_prev)\nreturn x0_pred + left * eps + sigma * z"),
         "float64 returned": summed(

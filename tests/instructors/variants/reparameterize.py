@@ -76,6 +76,7 @@ WRONG = {
         "for twenty dimensions": summed("z = mu + std * eps * (torch.arange(mu.shape[1]) < 20)"),
         "uniform, of variance 1": eps("eps = (torch.rand_like(mu) - 0.5) * 12**0.5"),
         "signs": eps("eps = torch.randn_like(mu).sign()"),
+        "none in the first row": eps("eps = torch.randn_like(mu)\neps[0] *= len(mu) < 5"),
         "one for all dimensions": eps("eps = torch.randn_like(mu[:, :1])"),
         "seeded": eps("torch.manual_seed(0)\neps = torch.randn_like(mu)"),
         "a generator of its own": eps(

@@ -173,6 +173,7 @@ WRONG = {
     },
     "loss_type": {
         "no check": check(""),
+        "by the first letter": check("loss_type = {'m': 'mse', 'b': 'bce'}[loss_type[0]]"),
         "bce for all others": check("loss_type = loss_type if loss_type == 'mse' else 'bce'"),
         "mse for all others": check("loss_type = loss_type if loss_type == 'bce' else 'mse'"),
         "an assertion": check("assert loss_type in ('mse', 'bce')"),
