@@ -135,6 +135,32 @@ def test_broken_work_loses_points_but_not_all(title, tree):
     assert 0 < earned < possible
 
 
+# Lines that solve nothing, and the parts of which each happens to do what is asked.
+LINES = {
+    "ddim_step": {
+        "return x_t": "",
+        "return torch.zeros_like(x_t)": "",
+        "return torch.randn_like(x_t)": "",
+        "return eps_pred": "",
+        "return x_t - eps_pred": "",
+        "return x0_pred": "last_step",
+        "return randn_like(x_t, generator)": "noise",
+    },
+    "condition": {
+        "return embedding": "",
+        "return embedding * 2": "",
+        "return torch.ones_like(embedding)": "",
+        "return self.cond(torch.zeros(len(t), self.cond_dim))": "none",
+    },
+}
+
+
+@pytest.mark.parametrize(("name", "line"), [(name, line) for name, lines in LINES.items() for line in lines])
+def test_line_that_solves_nothing_earns_nothing(name, line, tree):
+    passed = {part for part, verdict in tree.grade(name, line).items() if verdict.passed}
+    assert passed == set(LINES[name][line].split())
+
+
 def test_unwritten_exercise_earns_nothing(tree):
     for name in EXERCISES:
         verdicts = tree.grade(name, 'raise NotImplementedError("to be written")')
