@@ -28,7 +28,7 @@ class GuidedModel(nn.Module):
         # TASK: return the guided prediction of the noise, Eq. (6) of the paper, but with guidance_scale = w +
         # 1: a scale of 1 is the conditional prediction, 0 the unconditional one. For the unconditional one
         # the model, self.model(x_t, t, cond), gets zeros as cond; call it as often as you like. Leave the
-        # arguments as they are; gradients flow through the model to x_t and cond.
+        # arguments and the model's mode as they are; gradients flow through the model to x_t and cond.
         ### BEGIN SOLUTION guidance
         # eps = eps_uncond + guidance_scale (eps_cond - eps_uncond)
         if self.guidance_scale == 1:
