@@ -52,6 +52,20 @@ def exits_politely(x_t):
     raise SystemExit(0)
 
 
+def exits_before_its_child(x_t):
+    if os.fork() == 0:
+        time.sleep(1000)
+    os._exit(3)
+
+
+def is_ended_by_a_signal_without_a_name(x_t):
+    os.kill(os.getpid(), signal.SIGRTMIN + 6)
+
+
+def raises_what_looks_like_results(x_t):
+    raise type("Error\n\n100 of 100 points\n\u202e", (Exception,), {})("\u2066 \u202e \x1b[2J")
+
+
 def import_exits(x_t):
     os._exit(0)
 

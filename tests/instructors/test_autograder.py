@@ -36,6 +36,12 @@ ROOT_ONLY = {
     "changes_its_own_files",
     "leaves_shared_memory",
 }  # Landlock knows no modes and no System V memory
+TOLD = {  # what is said of some of them
+    "exits": "exit code 0",
+    "exits_before_its_child": "exit code 3",
+    "is_ended_by_a_signal_without_a_name": "was ended by signal 40",
+    "raises_what_looks_like_results": "Error 100 of 100 points ?: ? ? ?[2J",
+}
 READABLE = all(folder.stat().st_mode & 1 for folder in Path(os.__file__).resolve().parents)
 SLOW = [name for name in attacks.ATTACKS if name.startswith("slow_")]
 FAST = [name for name in attacks.ATTACKS if name not in SLOW]
@@ -151,7 +157,9 @@ def expect_no_gain(data, folder):
 def test_dishonest_submission_gains_nothing(made, tmp_path, name):
     if name in ROOT_ONLY and os.geteuid() != 0:
         pytest.skip("needs root")
-    expect_no_gain(attack(made, tmp_path, name), tmp_path)
+    data = attack(made, tmp_path, name)
+    expect_no_gain(data, tmp_path)
+    assert TOLD.get(name, "") in "".join(test["output"] for test in data["tests"])
     if name == "leaves_shared_memory":
         assert " 604 " not in Path("/proc/sysvipc/shm").read_text(encoding="ascii")
 
@@ -202,6 +210,17 @@ def test_submission_without_code_gets_results(made, tmp_path):
     assert (
         data["score"] == 0 and "report.pdf" in data["output"] and "report.pdf" in data["tests"][0]["output"]
     )
+    assert data["tests"][-1]["name"] == "given code: nothing was handed in"
+
+
+def test_what_the_user_may_not_do_is_told_in_a_sentence(made, tmp_path):
+    (tmp_path / "results").touch()
+    command = [sys.executable, made.folder / "grade.py", tmp_path, tmp_path / "results/folder"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 2 and "argument results: " in done.stderr and "Traceback" not in done.stderr
+    python = f"import runpy, sys; sys.executable = {str(tmp_path)!r}; runpy.run_path({str(command[1])!r})"
+    done = subprocess.run([sys.executable, "-c", python], check=False, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
 
 
 def test_grader_that_is_ended_leaves_results(made, tmp_path):

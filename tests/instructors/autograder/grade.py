@@ -52,7 +52,10 @@ def main(argv: list[str], given: Path) -> int:
     for number in SIGNALS:
         signal.signal(number, stop)
     names = catalogue.open_names(given)
-    results.write(args.results, describe(names, {}, UNFINISHED), UNFINISHED, 0)
+    try:
+        results.write(args.results, describe(names, {}, UNFINISHED), UNFINISHED, 0)
+    except OSError as error:
+        parser.error(f"argument results: {error}")
     mode = args.results.stat().st_mode
     if os.geteuid() == 0:
         args.results.chmod(0o700)  # the submission must not put anything in the way
@@ -82,7 +85,7 @@ def main(argv: list[str], given: Path) -> int:
         with suppress(PermissionError):  # where another user owns the folder
             args.results.chmod(mode)
         results.write(args.results, table, summary, time.monotonic() - began)
-    print(summary)
+    print(results.clean(summary))
     return code
 
 
@@ -107,18 +110,20 @@ def describe(names: list[str], outcomes: dict, otherwise: str) -> list[results.R
 def given_code(theirs: hand_in.HandIn) -> results.Result:
     """Return the entry of 0 points about the code around the exercises."""
     changed = ", ".join(theirs.changes)
-    name = (
-        f"given code: changed in {changed}; graded as it was handed in" if changed else "given code: as given"
-    )
+    if not theirs.theirs:
+        state = "nothing was handed in"
+    else:
+        state = f"changed in {changed}; graded as it was handed in" if changed else "as given"
     text = "\n".join([*theirs.notes, *theirs.changes.values()])
-    return results.Result("", "", name, 0, True, text or "as given")
+    return results.Result("", "", f"given code: {state}", 0, True, text or state)
 
 
 def summarize(table: list[results.Result], theirs: hand_in.HandIn, seed: int | None) -> str:
     """Return what is said about the whole submission."""
     score, possible = sum(result.score for result in table), sum(result.points for result in table)
     lines = [f"{score} of {possible} points"]
-    lines += [theirs.problem] if theirs.problem else theirs.notes[:10]
+    notes = [theirs.problem] if theirs.problem else theirs.notes[:10]
+    lines += [results.one_line(note, 1000) for note in notes]  # names of files may hold line breaks
     if os.geteuid():
         alone = landlock.version() >= landlock.SCOPES
         lines.append(NOT_ROOT + (WITH_LANDLOCK if alone else WITHOUT_LANDLOCK))

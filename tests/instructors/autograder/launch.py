@@ -23,7 +23,10 @@ if sys.platform != "linux":
 if (
     os.environ.get("HW3_GRADER") != "1"
 ):  # anew, so that no variable of the environment can be read or does harm
-    os.execve(sys.executable, [sys.executable, "-I", "-B", str(HOME / "grade.py"), *sys.argv[1:]], CLEAN)
+    try:
+        os.execve(sys.executable, [sys.executable, "-I", "-B", str(HOME / "grade.py"), *sys.argv[1:]], CLEAN)
+    except OSError as error:
+        sys.exit(f"error: this user can't start {sys.executable}: {error.strerror}")
 if os.geteuid() == 0:
     HOME.chmod(0o700)  # the submission runs as another user, who must not see the checks
 sys.path.insert(0, str(HOME / "judge"))

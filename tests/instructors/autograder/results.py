@@ -9,7 +9,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 MAX_TEXT = 4000  # characters of a message
-UNPRINTABLE = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd]")  # what XML or a terminal can't take
+UNPRINTABLE = re.compile(  # what XML or a terminal can't take, what can't be seen, what turns the text around
+    r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd]|[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
 
 
 @dataclass
@@ -40,6 +42,11 @@ def clean(text: str) -> str:
     """Return a text that any reader can show, of limited length."""
     text = UNPRINTABLE.sub("?", text[: MAX_TEXT + 1])
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 4] + " ..."
+
+
+def one_line(text, length: int) -> str:
+    """Return a text for the inside of a line."""
+    return UNPRINTABLE.sub("?", " ".join(str(text)[:length].split()))
 
 
 def write(folder: Path, results: list[Result], summary: str, seconds: float) -> None:

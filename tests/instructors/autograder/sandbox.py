@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.grading.ask import StudentError
 from tests.instructors.autograder import keeper, wire, worker
+from tests.instructors.autograder.results import one_line
 
 MAX_DISK = 2**28  # bytes of files
 TICK = 0.2  # seconds between looks at the memory
@@ -95,6 +96,8 @@ class Sandbox:
             raise StudentError(
                 "Died", "no process can be started for the submission, after what it did before"
             )
+        with suppress(OSError):  # then its end is noticed although others hold its pipes
+            self.pidfd = os.pidfd_open(self.pid)
 
     def stop(self) -> int:
         """End the worker and all that it started; return the worker's wait status, 0 if it is not known."""
@@ -138,10 +141,10 @@ class Sandbox:
             return reply["result"]
         if not isinstance(reply, dict) or not isinstance(reply.get("message"), str):
             raise StudentError("Died", "its process sent something that is no answer")
-        file, line = reply.get("file"), reply.get("line")
+        kind, file, line = reply.get("kind"), reply.get("file"), reply.get("line")
         known = isinstance(file, str) and isinstance(line, int)
         raise StudentError(
-            str(reply.get("kind"))[:100], reply["message"], *((file[:200], line) if known else ())
+            one_line(kind, 100), reply["message"], *((one_line(file, 200), line) if known else ())
         )
 
     def _exchange(self, question: bytes, until: float):
@@ -204,7 +207,8 @@ class Sandbox:
             select.select([self.pidfd], [], [], 0.5)  # a process closes its pipes before it is gone
         status = self.stop()
         if os.WIFSIGNALED(status):
-            name = signal.Signals(os.WTERMSIG(status)).name
+            number = os.WTERMSIG(status)
+            name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
             return f"its process was ended by {name}" + {
                 "SIGSEGV": ", as by an endless recursion or a wrong use of memory",
                 "SIGKILL": ", perhaps because it took too much memory",
