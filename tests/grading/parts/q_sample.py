@@ -17,9 +17,9 @@ from tests.grading.checks import (
     expect_uncorrelated,
     normal,
 )
-from tests.grading.papers import DEFAULT, HARSH, OTHER, SHORT, STEEP
+from tests.grading.papers import DEFAULT, HARSH, LONG, OTHER, SHORT, STEEP
 
-SHAPE = (8, 3, 16, 16)
+SHAPE = (16, 3, 16, 16)
 
 
 def equation(ask, rng):
@@ -30,6 +30,7 @@ def equation(ask, rng):
         (DEFAULT, torch.tensor([999, 0, 1, 2, 500, 42, 998, 100])),
         (STEEP, torch.randperm(40, generator=rng)[:8]),
         (SHORT, torch.tensor([1, 0, 1])),
+        (LONG, torch.tensor([1499, 0, 1000, 999, 1250])),
     ):
         x0, noise = (normal(rng, len(times), 2, 4, 4, scale=2) for _ in range(2))
         seen = x_t_of(ask, rng, schedule, x0, times, noise)[0]
@@ -42,10 +43,12 @@ def equation(ask, rng):
 def noise(ask, rng):
     """What is added to zeros when no noise is given, and that x0 is treated as if it were."""
     zeros = torch.zeros(SHAPE)
-    t = torch.full((8,), 9)
+    t = torch.full(SHAPE[:1], 9)
     first, second = x_t_of(ask, rng, HARSH, zeros, t, None, repeat=2)
     other = x_t_of(ask, rng, HARSH, zeros, t, None)[0]
     deviation = expect_independent(first, "The noise that q_sample adds when none is given")
+    half = len(t) // 2
+    expect_uncorrelated(first[:half], first[half:], "The correlation of the noise of two halves of rows")
     for name, one in (("a second call", second), ("a call after another seed", other)):
         expect_uncorrelated(one, first, f"The correlation of the noise with that of {name}")
     given = normal(rng, *SHAPE)

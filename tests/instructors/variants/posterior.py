@@ -92,9 +92,6 @@ WRONG = {
             "bar_prev = gather(torch.cat([self.alpha_bars[1:], self.alpha_bars[-1:]]), t, x_t)"
         ),
         "alpha before t": prev("bar_prev = gather(torch.cat([torch.ones(1), self.alphas[:-1]]), t, x_t)"),
-        "the default betas": edit(
-            POSTERIOR, "gather(self.betas, t, x_t)", "gather(DiffusionConfig().betas(), t, x_t)"
-        ),
         "tables kept by T": edit(
             POSTERIOR,
             "bar, beta =",
@@ -103,8 +100,15 @@ WRONG = {
         ),
     },
     "mean variance x0": {
+        "at most 999": "t = t.clamp(max=999)\n" + POSTERIOR,
+        "the default betas": edit(
+            POSTERIOR, "gather(self.betas, t, x_t)", "gather(DiffusionConfig().betas(), t, x_t)"
+        ),
         "at most 15": "t = t.clamp(max=15)\n" + POSTERIOR,
         "at most 500": "t = t.clamp(max=500)\n" + POSTERIOR,
+    },
+    "mean variance x0 inputs": {
+        "never the last": "t.clamp_(max=max(self.config.timesteps - 2, 1))\n" + POSTERIOR,
     },
     "mean variance x0 inputs any_shape": {
         "sorted rows": "t = t.sort().values\n" + POSTERIOR,
@@ -144,6 +148,12 @@ WRONG = {
     },
     "variance": {
         "beta": variance("variance = beta"),
+        "beta where there is a condition": variance(
+            VARIANCE + "\nvariance = variance if cond is None else beta"
+        ),
+        "beta in evaluation": variance(
+            VARIANCE + "\nvariance = variance if self.training or cond is None else beta"
+        ),
         "the quotient upside down": variance("variance = (1 - bar) / (1 - bar_prev).clamp(min=1e-20) * beta"),
         "the deviation": variance("variance = ((1 - bar_prev) / (1 - bar) * beta).sqrt()"),
         "its logarithm": variance("variance = ((1 - bar_prev) / (1 - bar) * beta).clamp(min=1e-20).log()"),
@@ -193,6 +203,9 @@ WRONG = {
         "the model's noise clipped": eps(EPS + "\neps = eps.clamp(-1, 1) if self.config.clip_x0 else eps"),
     },
     "inputs": {
+        "the condition in training alone": eps(
+            "eps = self._predict_noise(x_t, t, cond if self.training else None)"
+        ),
         "called twice": eps(EPS + "\n" + EPS),
         "called for zeros, too": eps(EPS + "\nself._predict_noise(0 * x_t, t, cond)"),
         "without the condition": eps("eps = self._predict_noise(x_t, t, None)"),

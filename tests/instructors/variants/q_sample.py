@@ -48,6 +48,7 @@ RIGHT = {
 
 WRONG = {
     "equation": {
+        "up to t = 999": "t = t.clamp(max=999)\n" + SAMPLE,
         "no root at the signal": signal("self.alpha_bars[t]"),
         "no root at the noise": spread("(1 - self.alpha_bars[t])"),
         "signal for the noise": summed("return spread * x0 + signal * noise"),
@@ -71,8 +72,8 @@ WRONG = {
         "noise clamped": summed("return signal * x0 + spread * noise.clamp(-1, 1)"),
         "result clamped": summed("return (signal * x0 + spread * noise).clamp(-1, 1)"),
     },
-    "equation noise any_shape": {
-        "t changed": summed(SUM.replace("return", "result =") + "\nt.zero_()\nreturn result"),
+    "equation arguments": {
+        "never the last": "t.clamp_(max=max(self.config.timesteps - 2, 0))\n" + SAMPLE,
     },
     "equation noise any_shape arguments": {
         "a table of 1000": "assert self.config.timesteps == 1000\n" + SAMPLE,
@@ -117,6 +118,9 @@ WRONG = {
             "noise = torch.randn_like(x0)\n    noise[1::2] = -noise[: len(x0) // 2 * 2 : 2]"
         ),
         "always its own": edit(SAMPLE, "if noise is None:", "if noise is None or not noise.any():"),
+        "mirrored halves": draw(
+            DRAW + "\n    half = len(x0) // 2\n    noise[len(x0) - half :] = -noise[:half]"
+        ),
         "seeded by t": draw("torch.manual_seed(int(t[0]))\n    noise = torch.randn_like(x0)"),
     },
     "noise arguments": {
@@ -128,6 +132,7 @@ WRONG = {
         "square images": summed("return signal * x0 + spread * noise.view(*x0.shape[:-2], x0.shape[-1], -1)"),
     },
     "arguments": {
+        "t changed": summed(SUM.replace("return", "result =") + "\nt.zero_()\nreturn result"),
         "x0 changed": summed("x0.data.mul_(signal)\nreturn x0 + spread * noise"),
         "noise changed": summed("noise.data.mul_(spread)\nreturn signal * x0 + noise"),
         "x0 detached": summed("return signal * x0.detach() + spread * noise"),
