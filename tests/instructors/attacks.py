@@ -332,6 +332,29 @@ def leaves_shared_memory(x_t):
     for _ in range(3):
         if ctypes.CDLL(None).shmget(0, 2**20, 0o1604) < 0:
             raise OSError("no shared memory")
+    ctypes.CDLL(None).msgget(0, 0o1604)
+    ctypes.CDLL(None).semget(0, 5, 0o1604)
+
+
+def slow_takes_shared_memory(x_t):
+    system = ctypes.CDLL(None)
+    system.shmat.restype, system.shmat.argtypes = (
+        ctypes.c_void_p,
+        (ctypes.c_int, ctypes.c_void_p, ctypes.c_int),
+    )
+    system.shmdt.argtypes = (ctypes.c_void_p,)
+    for _ in range(5):
+        address = system.shmat(system.shmget(0, 2**28, 0o1604), None, 0)
+        ctypes.memset(address, 1, 2**28)
+        system.shmdt(address)
+    time.sleep(2)
+
+
+def takes_memory_in_files_without_a_name(x_t):
+    files = [os.memfd_create("a") for _ in range(40)]
+    for file in files:
+        os.write(file, bytes(15 * 2**20))
+    time.sleep(2)
 
 
 def slow_fills_the_disk(x_t):

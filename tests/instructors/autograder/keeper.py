@@ -101,6 +101,19 @@ def files_of(folder: Path, uid: int | None, pids: set[int]) -> tuple[int, int]:
     return count, sum(sizes.values())
 
 
+def ipc(uid: int) -> list[tuple[str, int, int]]:
+    """Return the System V objects that a user made, which outlive processes: kind, number, bytes."""
+    found = []
+    for kind, size in (("shm", "rss"), ("msg", "cbytes"), ("sem", "nsems")):
+        with suppress(OSError):
+            names, *rows = Path(f"/proc/sysvipc/{kind}").read_text(encoding="ascii").splitlines()
+            for row in rows:
+                columns = dict(zip(names.split(), row.split(), strict=False))
+                if columns.get("cuid") == str(uid):  # who made it; its owner may be changed
+                    found.append((kind, int(row.split()[1]), int(columns[size])))
+    return found
+
+
 def tasks(uid: int) -> int:
     """Return how many processes and threads a user has."""
     count = 0
@@ -205,11 +218,11 @@ def clean(scratch: Path | None, uid: int | None) -> None:
         with suppress(OSError):
             found += [path for path in Path(folder).iterdir() if path.lstat().st_uid == uid]
     delete(*found)
-    with suppress(OSError, ValueError, IndexError):  # shared memory outlives the processes that made it
-        for line in Path("/proc/sysvipc/shm").read_text(encoding="ascii").splitlines()[1:]:
-            columns = line.split()
-            if int(columns[7]) == uid:
-                worker.LIBC.shmctl(int(columns[1]), IPC_RMID, None)
+    for kind, number, _ in ipc(uid) if uid is not None else ():
+        if kind == "sem":
+            worker.LIBC.semctl(number, 0, IPC_RMID)
+        else:
+            getattr(worker.LIBC, f"{kind}ctl")(number, IPC_RMID, None)
 
 
 def delete(*paths: Path) -> None:

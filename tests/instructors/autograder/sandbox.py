@@ -195,6 +195,7 @@ class Sandbox:
         whose = {"ancestor": self.keeper} if self.uid is None else {"uid": self.uid}
         pids, shared = keeper.processes(**whose), keeper.pages(self.keeper)  # torch
         memory = sum(max(0, keeper.pages(pid) - shared) for pid in pids) * PAGE
+        memory += sum(size for *_, size in keeper.ipc(self.uid)) if self.uid is not None else 0
         count, files = keeper.files_of(self.folder, self.uid, pids)
         if count > keeper.MAX_FILES:
             raise StudentError("MemoryError", f"it made more than {keeper.MAX_FILES} files and folders")
