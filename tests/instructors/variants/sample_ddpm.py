@@ -93,6 +93,9 @@ WRONG = {
         "at most 16": steps("for step in range(min(self.config.timesteps, 16) - 1, -1, -1):"),
     },
     "step": {
+        "clamped where x0 is clipped": step(
+            STEP + "\n    x_t = x_t.clamp(-1, 1) if self.config.clip_x0 else x_t"
+        ),
         "the variance for the deviation": step("x_t = mean + variance * z"),
         "beta": step("x_t = mean + (self.betas[step].sqrt() if step else 0) * z"),
         "twice the noise": step("x_t = mean + 2 * variance.sqrt() * z"),
@@ -106,6 +109,7 @@ WRONG = {
     },
     "step noise": {
         "no noise": step("x_t = mean"),
+        "no noise where there is a condition": step("x_t = mean + variance.sqrt() * z * (cond is None)"),
         "deviation of the step before": step(
             "x_t = mean + self.posterior_variance[max(step - 1, 0)].sqrt() * z"
         ),
@@ -138,6 +142,17 @@ WRONG = {
         "of x_t": step("x_t = x_t + variance.sqrt() * z"),
     },
     "noise": {
+        "the generator ignored where there is a condition": noise(
+            "z = randn_like(x_t, generator if cond is None else None)"
+        ),
+        "the generator ignored in evaluation": noise(
+            "z = randn_like(x_t, generator if self.training else None)"
+        ),
+        "from the generator's first seed": noise(
+            "z = randn_like(x_t, generator and "
+            "torch.Generator().manual_seed(generator.initial_seed() + step))"
+        ),
+        "mirrored halves": noise(NOISE + "\n    half = len(z) // 2\n    z[len(z) - half :] = -z[:half]"),
         "the generator ignored": noise("z = torch.randn_like(x_t)"),
         "one for all rows": noise("z = randn_like(x_t[:1], generator).expand_as(x_t)"),
         "one for all channels": noise("z = randn_like(x_t[:, :1], generator).expand_as(x_t)"),
@@ -172,6 +187,8 @@ WRONG = {
         ),
     },
     "inputs": {
+        "the condition in training alone": mean(MEAN.replace("cond", "cond if self.training else None")),
+        "cond zeroed": returned("\nif cond is not None:\n    cond.zero_()\nreturn x_t"),
         "no condition": mean("mean, variance, x0_pred = self.p_mean_variance(x_t, t)"),
         "the condition in the first step alone": mean(MEAN + "\n    cond = None"),
         "the condition in the last step alone": mean(
