@@ -1,7 +1,8 @@
 """The moving average of the weights, HW3/ema.py.
 
-The toy model is a linear layer and a BatchNorm with its statistics and its count; it has another buffer,
-`mark`, of float64. A decay of 0.7 is reached after 20 updates.
+The toy model is a linear layer and a BatchNorm with its statistics and its count; it has a parameter without
+dimensions, `gain`, and other buffers, `mark` of float64, `small` of int32 and `flags` of bool. A decay of 0.7
+is reached after 20 updates.
 """
 
 import torch
@@ -9,9 +10,10 @@ import torch
 from tests.grading.checks import as_list, as_tensor, during, expect, expect_close, normal
 
 SIZE = 5
-WEIGHTS = ("0.weight", "0.bias", "1.weight", "1.bias")
+WEIGHTS = ("0.weight", "0.bias", "1.weight", "1.bias", "gain")
 BUFFERS = ("1.running_mean", "1.running_var", "mark")
 COUNT = "1.num_batches_tracked"
+COPIED = (COUNT, "small", "flags")
 
 
 def average(ask, rng):
@@ -53,7 +55,9 @@ def buffers(ask, rng):
             for name in BUFFERS:
                 what = f"{name} after update {n}, compared with an equal weight, decay = {decay},"
                 expect_close(field(state, name, (SIZE,)), wanted, what)
-            expect_close(field(state, COUNT, ()), float(counts[n]), f"{COUNT} after update {n}")
+            for name in COPIED:
+                wanted = states[n][name].double()
+                expect_close(field(state, name, wanted.shape), wanted, f"{name} after update {n}")
 
 
 def model(ask, rng):
@@ -67,6 +71,8 @@ def model(ask, rng):
         same = for_later.equal(field(reply["averages"][-1], name, expected.shape))
         what = f"{name} of the average, after the model is trained on without another update,"
         expect(same, what, "changed with it: it is the model's own tensor", "as before")
+    moved = ", ".join(map(str, reply["moved"]))
+    expect(not moved, f"The memory of the average's {moved}", "another: a new tensor", "changed in place")
     trains = all(reply["trains"]) and reply["modes"] == [True, True, False]
     expect(trains, "The trained model's mode, or its parameters' requires_grad,", "changed", "as before")
     kept = all(isinstance(grad, torch.Tensor) and bool((grad == 1).all()) for grad in reply["grads"])
@@ -85,7 +91,10 @@ def make_state(weight, buffer, count=0):
         "1.bias": weight,
         "1.running_mean": buffer,
         "1.running_var": buffer,
+        "gain": weight[0].clone(),
         "mark": buffer.double(),
+        "small": torch.arange(SIZE) + count,
+        "flags": buffer > 0,
         COUNT: torch.tensor(count),
     }
 

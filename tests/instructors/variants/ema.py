@@ -34,7 +34,7 @@ RIGHT = {
     "parameters and buffers": """
         d = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for mine, theirs in zip(self.model.parameters(), model.parameters()):
-            mine.data = d * mine.data + (1 - d) * theirs.data
+            mine.copy_(d * mine + (1 - d) * theirs)
         for mine, theirs in zip(self.model.buffers(), model.buffers()):
             if torch.is_floating_point(mine):
                 mine.lerp_(theirs, 1 - d)
@@ -109,6 +109,11 @@ WRONG = {
     "average warm_up model": {
         "not counted": count(""),
     },
+    "average": {
+        "numbers without dimensions left out": average(
+            "if value.dim():\n            value.mul_(d).add_((1 - d) * new[name])"
+        ),
+    },
     "average buffers": {
         "matrices alone": average(
             "value.copy_(new[name]) if value.dim() < 2 and 'running' "
@@ -119,8 +124,8 @@ WRONG = {
             "name == [*dict(model.named_parameters())][-1] or value.mul_(d).add_((1 - d) * new[name])"
         ),
         "the first row of each": average(
-            "(value if 'running' in name else value[:1]).lerp_((new[name] "
-            "if 'running' in name else new[name][:1]), 1 - d)"
+            "if value.dim() and 'running' not in name:\n            value, new[name] = value[:1], new[name][:1]\n"
+            "        value.lerp_(new[name], 1 - d)"
         ),
     },
     "warm_up": {
@@ -140,13 +145,15 @@ WRONG = {
         ),
     },
     "buffers": {
+        "int64 alone copied": copy_("if value.dtype == torch.int64:\n            value.copy_(new[name])"),
+        "bool left out": copy_("if value.dtype != torch.bool:\n            value.copy_(new[name])"),
         "buffers left out": loop(
             "new = dict(model.named_parameters())\nfor name, value in self.model.named_parameters():"
         ),
         "floating-point buffers copied": float_("name in dict(model.named_parameters())"),
         "whole numbers left out": copy_("pass"),
         "whole numbers averaged": copy_("value.copy_((d * value + (1 - d) * new[name]).long())"),
-        "whole numbers counted": copy_("value.add_(1)"),
+        "whole numbers counted": copy_("value.copy_(new[name]) if value.dim() else value.add_(1)"),
         "whole numbers at 0": copy_("value.zero_()"),
         "running means copied": average(
             "value.copy_(new[name]) if 'running_mean' in name else value.mul_(d).add_((1 - d) * new[name])"
@@ -176,6 +183,18 @@ WRONG = {
         ),
     },
     "model": {
+        "new tensors": UPDATE + "for p in self.model.parameters():\n    p.data = p.data.clone()\n",
+        "new tensors for parameters": """
+            d = min(self.decay, (1 + self.updates) / (10 + self.updates))
+            for mine, theirs in zip(self.model.parameters(), model.parameters()):
+                mine.data = d * mine.data + (1 - d) * theirs.data
+            for mine, theirs in zip(self.model.buffers(), model.buffers()):
+                if torch.is_floating_point(mine):
+                    mine.lerp_(theirs, 1 - d)
+                else:
+                    mine.copy_(theirs)
+            self.updates += 1
+            """,
         "the model gets the average": UPDATE + "model.load_state_dict(self.model.state_dict())\n",
         "the model set to evaluation": "model.eval()\n" + UPDATE,
         "the model frozen": "model.requires_grad_(False)\n" + UPDATE,
