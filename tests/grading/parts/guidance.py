@@ -1,5 +1,7 @@
 """Classifier-free guidance, HW3/guidance.py; around the toy predictor, whose answers are known."""
 
+import itertools
+
 import torch
 
 from tests.grading import toys
@@ -21,9 +23,9 @@ SHAPES = ((1, 3, 4, 4), (1, 2, 3, 3), (1, 20, 1, 1), (1, 7))  # `rows` judges ba
 def combination(ask, rng):
     """The factors of both predictions for scales that are neither 0 nor 1."""
     for shape in SHAPES:
-        for scale in (2.0, 7.5, 0.5, -1.0):
+        for scale, training in itertools.product((2.0, 7.5, 0.5, -1.0, 12.0), (True, False)):
             arguments = inputs(rng, shape)
-            reply = request(ask, scale, *arguments)
+            reply = request(ask, scale, *arguments, training=training)
             eps_cond, eps_uncond = predictions(*arguments, reply["calls"])
             seen = as_tensor(reply["result"], shape, "The guided prediction")
             terms = {
@@ -47,6 +49,8 @@ def unconditional(ask, rng):
         reply = request(ask, scale, x_t, t, cond)
         found = set()
         for call in reply["calls"]:
+            kind = getattr(call["t"], "dtype", type(call["t"]).__name__)
+            expect(kind == torch.int64, "The type of t that the model gets", kind, "torch.int64, as t has")
             what = "The condition that the model gets"
             seen = call["cond"]
             expect(isinstance(seen, torch.Tensor), what, "none: it is called without one", "zeros, (B, D)")
@@ -76,8 +80,8 @@ def scales(ask, rng):
     """The scales 1 and 0."""
     for shape in SHAPES:
         arguments = inputs(rng, shape)
-        for scale in (1.0, 0.0):
-            reply = request(ask, scale, *arguments)
+        for scale, training in itertools.product((1.0, 0.0), (True, False)):
+            reply = request(ask, scale, *arguments, training=training)
             seen, expected = reply["result"], predictions(*arguments, reply["calls"])[0 if scale else 1]
             name = "conditional" if scale else "unconditional"
             what = (
@@ -110,6 +114,8 @@ def arguments(ask, rng):
             expect(
                 reply["training"] is training, "model.training after the call", reply["training"], training
             )
+            kept = reply["guidance_scale"]
+            expect(kept == scale, "guidance_scale after the call", kept, f"{scale}, as before")
         x_t, t, cond = given
 
         def call(x_t, cond, grad, t=t, scale=scale):

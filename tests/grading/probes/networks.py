@@ -45,12 +45,14 @@ def embed(dim, cond_dim, table, weight, bias, t, conds, by_default=False, traini
 
 
 def guide(guidance_scale, x_t, t, cond, training=True, grad=False):
-    """Call GuidedModel around the toy predictor."""
+    """Call GuidedModel around the toy predictor, which was called with other numbers before."""
     from HW3.guidance import GuidedModel
 
     model = Recorder()
     guided = GuidedModel(model, guidance_scale).train(training)
-    x_t, cond = copy(x_t, grad), copy(cond, grad)
+    guided(0.5 * x_t, t // 2, -cond)
+    model.calls.clear()
+    x_t, t, cond = copy(x_t, grad), copy(t), copy(cond, grad)
     result = guided(x_t, t, cond)
     gradients = gradients_of(result, x_t, cond)
     return {
@@ -59,6 +61,7 @@ def guide(guidance_scale, x_t, t, cond, training=True, grad=False):
         "gradients": gradients,
         "arguments": plain([x_t, t, cond]),
         "training": model.training,
+        "guidance_scale": plain(guided.guidance_scale),
     }
 
 
@@ -77,6 +80,9 @@ def update_average(decay, states):
     size = states[0]["1.running_mean"].numel()
     model = nn.Sequential(nn.Linear(size, 3), nn.BatchNorm1d(size))
     model.register_buffer("mark", torch.zeros(size, dtype=torch.float64))
+    model.register_parameter("gain", nn.Parameter(torch.zeros(())))
+    model.register_buffer("flags", torch.zeros(size, dtype=torch.bool))
+    model.register_buffer("small", torch.zeros(size, dtype=torch.int32))
     tensors = model.state_dict(keep_vars=True)
 
     def train_to(state):
@@ -88,19 +94,21 @@ def update_average(decay, states):
     model[1].eval()
     ema = EMA(model, decay)
     held = ema.model.state_dict(keep_vars=True)
+    places = {name: value.data_ptr() for name, value in held.items()}
     averages = []
     for state in states[1:]:
         train_to(state)
         for parameter in model.parameters():
             parameter.grad = torch.ones_like(parameter)
         ema.update(model)
-        averages.append({name: plain(value) for name, value in held.items()})
-    left = {name: plain(value) for name, value in tensors.items()}
+        averages.append(values_of(held))
+    left = values_of(tensors)
     grads = [plain(parameter.grad) for parameter in model.parameters()]
     train_to(states[0])
     return {
         "averages": averages,
-        "later": {name: plain(value) for name, value in held.items()},
+        "later": values_of(held),
+        "moved": [name for name, value in held.items() if value.data_ptr() != places[name]],
         "updates": plain(ema.updates),
         "model": left,
         "grads": grads,
@@ -108,3 +116,8 @@ def update_average(decay, states):
         "trains": [parameter.requires_grad for parameter in model.parameters()],
         "average_trains": [ema.model.training, *(p.requires_grad for p in ema.model.parameters())],
     }
+
+
+def values_of(tensors):
+    """Return copies of tensors by name, int32 as int64."""
+    return {name: plain(v.long() if v.dtype == torch.int32 else v) for name, v in tensors.items()}

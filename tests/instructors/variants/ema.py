@@ -124,7 +124,8 @@ WRONG = {
             "name == [*dict(model.named_parameters())][-1] or value.mul_(d).add_((1 - d) * new[name])"
         ),
         "the first row of each": average(
-            "if value.dim() and 'running' not in name:\n            value, new[name] = value[:1], new[name][:1]\n"
+            "if value.dim() and 'running' not in name:\n"
+            "            value, new[name] = value[:1], new[name][:1]\n"
             "        value.lerp_(new[name], 1 - d)"
         ),
     },

@@ -48,6 +48,7 @@ RIGHT = {
 
 WRONG = {
     "combination": {
+        "at most 10": returned("return without + min(w, 10.0) * (with_cond - without)"),
         "a square": returned("return without + w**2 * (with_cond - without)"),
         "at most 3": returned("return without + min(w, 3.0) * (with_cond - without)"),
         "rounded": returned("return without + round(w) * (with_cond - without)"),
@@ -88,6 +89,7 @@ WRONG = {
         "an even number": "assert len(x_t) % 2 == 0\n" + GUIDED,
     },
     "combination scales": {
+        "none in evaluation": "if not self.training:\n    return self.model(x_t, t, cond)\n" + GUIDED,
         "the paper's w without the shift": returned(
             "return with_cond + w * (with_cond - without) * (w not in (0, 1))"
         ),
@@ -108,9 +110,12 @@ WRONG = {
         "no return": returned(""),
         "both": returned("return with_cond, without"),
         "the mean of the result": returned("return (without + w * (with_cond - without)).mean()"),
-        "t changed": returned("eps = without + w * (with_cond - without)\nt.add_(1)\nreturn eps"),
     },
     "combination scales arguments": {
+        "the scale doubled": returned("self.guidance_scale = 2 * w\n" + RETURN),
+        "the unconditional one kept": without(
+            "without = self.__dict__.setdefault('kept', self.model(x_t, t, null))"
+        ),
         "the other way round": returned("return with_cond + w * (without - with_cond)"),
         "1 - w": returned("return w * without + (1 - w) * with_cond"),
         "w less 1": returned("return without + (w - 1) * (with_cond - without)"),
@@ -125,6 +130,7 @@ WRONG = {
         ),
     },
     "unconditional": {
+        "t as a number of type float": "t = t.float()\n" + GUIDED,
         "ones": null("null = torch.ones_like(cond)"),
         "minus the condition": null("null = -cond"),
         "components backwards": null("null = cond.flip(1)"),
@@ -191,6 +197,7 @@ WRONG = {
         "x_t of the first row": without("without = self.model(x_t[:1].expand_as(x_t), t, null)"),
     },
     "arguments": {
+        "t changed": returned("eps = without + w * (with_cond - without)\nt.add_(1)\nreturn eps"),
         "cond changed": returned("eps = without + w * (with_cond - without)\ncond.data.zero_()\nreturn eps"),
         "x_t changed": returned("eps = without + w * (with_cond - without)\nx_t.data.mul_(2)\nreturn eps"),
         "no gradients": "with torch.no_grad():\n    x_t, cond = x_t * 1, cond * 1\n" + GUIDED,
