@@ -11,6 +11,7 @@ def flip(ask, rng):
     for dims in (7, 1, 100):
         for z in latents(rng, 12, dims, 0.05):
             compare(ask, z[None], {})
+            compare(ask, z[None], {}, training=False)
 
 
 def threshold(ask, rng):
@@ -22,7 +23,7 @@ def threshold(ask, rng):
             z[:, 0] = torch.logit(mean)
             compare(ask, z, options)
     compare(ask, -torch.ones(1, 6), {"threshold": 0.0})
-    for first in (40.0, -40.0):  # all pixels are 0 or 1, so the mean is exact however it is computed
+    for first in (40.0, -40.0):  # all pixels are 0, 7/8 or 1, so the mean is exact however it is computed
         z = normal(rng, 1, 6)
         z[:, 0] = first
         compare(ask, z, {"threshold": toys.decode(z).mean().item()})
@@ -33,6 +34,7 @@ def rows(ask, rng):
     for count, shape in ((6, (9,)), (6, (9, 1, 1)), (1, (9,)), (1, (9, 1, 1)), (9, (9,))):
         z = latents(rng, count, shape[0], 0.5).view(count, *shape)
         compare(ask, z, {})
+        compare(ask, z, {}, training=False)
 
 
 def arguments(ask, rng):
@@ -60,16 +62,19 @@ def request(ask, z, options):
         return ask("canonicalize_latent", z=z, **options)
 
 
-def compare(ask, z, options):
+def compare(ask, z, options, training=True):
     """Compare each latent with z or -z, by the mean of its toy image."""
     edge = options.get("threshold", 0.5)
     words = f"threshold = {edge}" if options else "the default threshold, 0.5"
-    seen = as_tensor(request(ask, z, options)["result"], z.shape, f"The result for {words}")
+    seen = as_tensor(
+        request(ask, z, {**options, "training": training})["result"], z.shape, f"The result for {words}"
+    )
+    mode = "" if training else ", evaluation mode"
     brightness = toys.decode(z).double().mean(dim=(1, 2, 3))
     for row, mean in enumerate(brightness.tolist()):
         expected = -z[row] if mean > edge else z[row]
         state = "flipped" if (seen[row] + z[row]).abs().max() < 1e-6 else "not flipped"
         wanted = "flipped" if mean > edge else "not flipped"
-        what = f"The latent of row {row}, whose image has the mean {mean:.4f}, for {words}"
+        what = f"The latent of row {row}, whose image has the mean {mean:.4f}, for {words}{mode}"
         expect(state == wanted, what, state, wanted)
         expect_close(seen[row], expected, what)

@@ -46,6 +46,10 @@ RIGHT = {
 
 WRONG = {
     "flip threshold": {
+        "of images over the brightest pixel": images(
+            "images = self.decode(z)\nimages = images / images.max()"
+        ),
+        "the first image's row of pixels": brightness("brightness = images[:, :, :1].flatten(1).mean(dim=1)"),
         "by the darkest pixel": brightness("brightness = images.flatten(1).amin(dim=1)"),
         "by the root of the mean square": brightness(
             "brightness = images.flatten(1).square().mean(dim=1).sqrt()"
@@ -56,6 +60,9 @@ WRONG = {
         "by the median": brightness("brightness = images.flatten(1).median(dim=1).values"),
         "0.4 by default": above("brightness > (0.4 if threshold == 0.5 else threshold)"),
         "0.6 by default": above("brightness > (0.6 if threshold == 0.5 else threshold)"),
+    },
+    "flip rows": {
+        "in training alone": "if not self.training:\n    return z.clone()\n" + FLIP,
     },
     "flip threshold rows": {
         "where it is dark": above("brightness < threshold"),
@@ -84,7 +91,6 @@ WRONG = {
     },
     "threshold": {
         "the image of twice z": images("images = self.decode(2 * z)"),
-        "the first image's row of pixels": brightness("brightness = images[:, :, :1].flatten(1).mean(dim=1)"),
         "always 0.5": above("brightness > 0.5"),
         "1 less it": above("brightness > 1 - threshold"),
         "at least 0.5": above("brightness > max(threshold, 0.5)"),
