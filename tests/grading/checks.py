@@ -101,6 +101,11 @@ def expect_condition(seen, cond, what):
     expect(same, what, shown, "cond as it was passed, (B, D)")
 
 
+def expect_changes(seen, other, what):
+    """Check that another argument gives another result."""
+    expect((seen - other).abs().max() > 1e-4, what, "the same: it does not depend on it", "another one")
+
+
 def expect_unchanged(seen, expected, what):
     """Check that an argument is as it was before the call."""
     same = isinstance(seen, torch.Tensor) and seen.shape == expected.shape and seen.equal(expected)
@@ -175,7 +180,10 @@ def expect_independent(z, what, **others):
             f"{ratio:.4f}",
             f"1 +- {bound:.4f}",
         )
-    pairs = {f"that of row {j}": (rows[i], rows[j]) for i, j in itertools.combinations(range(len(z)), 2)}
+    pairs = {
+        f"that of row {j}, of row {i}": (rows[i], rows[j])
+        for i, j in itertools.combinations(range(len(z)), 2)
+    }
     pairs |= {
         f"its neighbor's (dim {dim})": (z, z.roll(1, dim)) for dim in range(1, z.dim()) if z.shape[dim] > 2
     }

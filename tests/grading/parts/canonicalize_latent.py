@@ -43,6 +43,8 @@ def arguments(ask, rng):
         z = latents(rng, 8, 5, 0.5)
         reply = request(ask, z, {"training": training})
         expect_unchanged(reply["argument"], z, "z, the argument of canonicalize_latent")
+        flipped = (as_tensor(reply["result"], z.shape, "The result") + z.double()).abs().amax(dim=1) < 1e-6
+        expect(flipped.any() and not flipped.all(), "The signs of 8 latents", "all the same", "some flipped")
         modes = reply["training"]
         same = isinstance(modes, list) and all(mode is training for mode in modes)
         expect(same, "model.training, of all its layers, after the call", "changed", training)

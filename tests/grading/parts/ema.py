@@ -7,7 +7,7 @@ is reached after 20 updates.
 
 import torch
 
-from tests.grading.checks import as_list, as_tensor, during, expect, expect_close, normal
+from tests.grading.checks import as_list, as_tensor, during, expect, expect_changes, expect_close, normal
 
 SIZE = 5
 WEIGHTS = ("0.weight", "0.bias", "1.weight", "1.bias", "gain")
@@ -64,6 +64,8 @@ def model(ask, rng):
     """The trained model after the updates, the average's mode, and the count."""
     states = [make_state(normal(rng, SIZE), normal(rng, SIZE), n) for n in range(4)]
     reply = run(ask, 0.5, states)
+    ends = [field(reply["averages"][i], "1.weight", states[0]["1.weight"].shape) for i in (0, -1)]
+    expect_changes(*ends, "The average after 1 and after 3 updates")
     for name, expected in states[-1].items():
         seen = as_tensor(reply["model"].get(name), expected.shape, f"{name} of the trained model")
         expect_close(seen, expected.double(), f"{name} of the trained model", 0)

@@ -10,6 +10,7 @@ from tests.grading.checks import (
     as_tensor,
     during,
     expect,
+    expect_changes,
     expect_close,
     expect_gradients,
     expect_sum,
@@ -96,6 +97,9 @@ def rows(ask, rng):
         for shape in ((5, 2, 3, 3), (2, 8)):
             arguments = inputs(rng, shape)
             seen = as_tensor(request(ask, scale, *arguments)["result"], shape, "The guided prediction")
+            x_t, t, cond = arguments
+            other = as_tensor(request(ask, scale, x_t, t, -cond)["result"], shape, "The guided prediction")
+            expect_changes(seen, other, "The guided prediction for another condition")
             for row in range(shape[0]):
                 alone = request(ask, scale, *(value[row : row + 1] for value in arguments))["result"]
                 what = f"Row {row} of the prediction for a batch of {shape[0]}, compared with the row alone"

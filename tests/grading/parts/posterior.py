@@ -10,6 +10,7 @@ from tests.grading.checks import (
     as_tensor,
     during,
     expect,
+    expect_changes,
     expect_close,
     expect_condition,
     expect_sum,
@@ -138,6 +139,10 @@ def any_shape(ask, rng):
         for schedule in (HARSH, DEFAULT):
             x_t, times = normal(rng, *shape), torch.randint(0, schedule.timesteps, shape[:1], generator=rng)
             seen = call(ask, schedule, x_t, times)
+            if schedule is HARSH:
+                times_too = (times + 5) % schedule.timesteps
+                other = call(ask, schedule, x_t, times_too)
+                expect_changes(seen["mean"], other["mean"], f"The mean for another t, shape {shape}")
             for row in range(len(times)):
                 alone = call(ask, schedule, x_t[row].reshape(1, 1, 1, -1), times[row : row + 1])
                 for name in NAMES:

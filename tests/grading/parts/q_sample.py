@@ -9,6 +9,7 @@ from tests.grading.checks import (
     draw_seed,
     during,
     expect,
+    expect_changes,
     expect_close,
     expect_gradients,
     expect_independent,
@@ -69,6 +70,9 @@ def any_shape(ask, rng):
             t = torch.randint(0, schedule.timesteps, shape[:1], generator=rng)
             x0, given = normal(rng, *shape), normal(rng, *shape)
             seen = x_t_of(ask, rng, schedule, x0, t, given)[0]
+            for name, others in (("x0", (-x0, given)), ("noise", (x0, -given))):
+                other = x_t_of(ask, rng, schedule, others[0], t, others[1])[0]
+                expect_changes(seen, other, f"x_t for another {name}, of the shape {shape}")
             for row in range(len(t)):
                 one = [value[row].reshape(1, 1, -1) for value in (x0, given)]
                 alone = x_t_of(ask, rng, schedule, one[0], t[row : row + 1], one[1])[0]
