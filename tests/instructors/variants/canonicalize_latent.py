@@ -61,11 +61,18 @@ WRONG = {
         "0.4 by default": above("brightness > (0.4 if threshold == 0.5 else threshold)"),
         "0.6 by default": above("brightness > (0.6 if threshold == 0.5 else threshold)"),
     },
-    "flip rows": {
+    "flip rows arguments": {
         "in training alone": "if not self.training:\n    return z.clone()\n" + FLIP,
     },
     "flip threshold rows": {
         "where it is dark": above("brightness < threshold"),
+        "the image of -z": images("images = self.decode(-z)"),
+        "less the batch's mean": above("brightness - brightness.mean() > threshold - 0.5"),
+        "squeezed": returned("return (z * sign.view(-1, *[1] * (z.dim() - 1))).squeeze()"),
+        "two rows at least": "assert len(z) > 1\n" + FLIP,
+        "by the batch's brightest": above("brightness == brightness.max()"),
+    },
+    "flip threshold rows arguments": {
         "never": sign("sign = torch.ones_like(brightness)"),
         "always": sign("sign = -torch.ones_like(brightness)"),
         "to 0": sign("sign = torch.where(brightness > threshold, 0.0, 1.0)"),
@@ -74,17 +81,12 @@ WRONG = {
         "by the brightest pixel": brightness("brightness = images.flatten(1).amax(dim=1)"),
         "by the deviation": brightness("brightness = images.flatten(1).std(dim=1)"),
         "by a sum": brightness("brightness = images.flatten(1).sum(dim=1)"),
-        "the image of -z": images("images = self.decode(-z)"),
         "the first component": returned("z = z.clone()\nz.flatten(1)[:, 0] *= sign\nreturn z"),
         "the size": returned("return z.abs() * sign.view(-1, *[1] * (z.dim() - 1))"),
         "0 by default": above("brightness > (0.0 if threshold == 0.5 else threshold)"),
         "of the sign": above("(brightness - 0.5).abs() > threshold - 0.5"),
-        "less the batch's mean": above("brightness - brightness.mean() > threshold - 0.5"),
         "maps alone": returned("return z * sign[:, None, None, None]"),
         "as a map": returned("return (z.flatten(1) * sign[:, None])[:, :, None, None]"),
-        "squeezed": returned("return (z * sign.view(-1, *[1] * (z.dim() - 1))).squeeze()"),
-        "two rows at least": "assert len(z) > 1\n" + FLIP,
-        "by the batch's brightest": above("brightness == brightness.max()"),
         "no return": returned(""),
         "the images": returned("return images"),
         "the sign": returned("return sign"),
@@ -102,11 +104,13 @@ WRONG = {
         "at the threshold, too": above("brightness >= threshold"),
         "by its truth": above("brightness > (threshold or 0.5)"),
     },
-    "rows": {
+    "rows arguments": {
         "all by the batch's mean": above("brightness.mean().expand(len(z)) > threshold"),
         "all by the first": above("brightness[:1].expand(len(z)) > threshold"),
         "all if any": above("(brightness > threshold).any().expand(len(z))"),
         "all if all": above("(brightness > threshold).all().expand(len(z))"),
+    },
+    "rows": {
         "the next row's": above("brightness.roll(1) > threshold"),
         "backwards": above("brightness.flip(0) > threshold"),
         "vectors alone": returned("return z * sign[:, None]"),

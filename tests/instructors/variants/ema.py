@@ -70,7 +70,6 @@ WRONG = {
     "average warm_up": {
         "the shares swapped": average("value.mul_(1 - d).add_(d * new[name])"),
         "a copy": average("value.copy_(new[name])"),
-        "no change": average("pass"),
         "half and half": average("value.add_(new[name]).div_(2)"),
         "a sum": average("value.mul_(d).add_(new[name])"),
         "without the old share": average("value.add_((1 - d) * new[name])"),
@@ -80,7 +79,6 @@ WRONG = {
         "clamped": average(AVERAGE + ".clamp_(-1, 1)"),
         "the mean of the tensor": average("value.mul_(d).add_((1 - d) * new[name].mean())"),
         "a step of fixed size": average("value.add_(0.001 * (new[name] - value).sign())"),
-        "weights not": average("'weight' in name or value.mul_(d).add_((1 - d) * new[name])"),
         "matrices copied": average(
             "value.mul_(d).add_((1 - d) * new[name])\n"
             "        if name in dict(model.named_parameters()) and value.dim() > 1:\n"
@@ -92,22 +90,24 @@ WRONG = {
         "the product": decay("d = self.decay * (1 + n) / (10 + n)"),
         "of 0.999 always": decay("d = min(0.999, (1 + n) / (10 + n))"),
     },
-    "average warm_up buffers": {
-        "the first tensor alone": average(AVERAGE + "\n        break"),
-        "parameters copied": "for mine, theirs in zip(self.model.parameters(), model.parameters()):\n"
-        "    mine.copy_(theirs)\n" + UPDATE,
-        "parameters twice": UPDATE + "for mine, theirs in zip(self.model.parameters(), model.parameters()):\n"
-        "    mine.lerp_(theirs, 1 - d)\n",
-        "a new model in its place": "import copy\n" + UPDATE + "self.model = copy.deepcopy(self.model)\n",
+    "average warm_up model": {
+        "no change": average("pass"),
+        "weights not": average("'weight' in name or value.mul_(d).add_((1 - d) * new[name])"),
+        "not counted": count(""),
     },
     "average warm_up buffers model": {
+        "the first tensor alone": average(AVERAGE + "\n        break"),
+        "a new model in its place": "import copy\n" + UPDATE + "self.model = copy.deepcopy(self.model)\n",
         "shared tensors": UPDATE + "for mine, theirs in zip(self.model.parameters(), model.parameters()):\n"
         "    theirs.data = mine.data\n",
         "the model itself": "self.model = model\n" + UPDATE,
         "the model's own names": average("value.mul_(d).add_((1 - d) * new[name.upper()])"),
     },
-    "average warm_up model": {
-        "not counted": count(""),
+    "average warm_up buffers": {
+        "parameters copied": "for mine, theirs in zip(self.model.parameters(), model.parameters()):\n"
+        "    mine.copy_(theirs)\n" + UPDATE,
+        "parameters twice": UPDATE + "for mine, theirs in zip(self.model.parameters(), model.parameters()):\n"
+        "    mine.lerp_(theirs, 1 - d)\n",
     },
     "average": {
         "numbers without dimensions left out": average(

@@ -110,15 +110,15 @@ WRONG = {
         "no return": returned(""),
         "both": returned("return with_cond, without"),
         "the mean of the result": returned("return (without + w * (with_cond - without)).mean()"),
+        "the other way round": returned("return with_cond + w * (without - with_cond)"),
+        "1 - w": returned("return w * without + (1 - w) * with_cond"),
+        "w less 1": returned("return without + (w - 1) * (with_cond - without)"),
     },
     "combination scales arguments": {
         "the scale doubled": returned("self.guidance_scale = 2 * w\n" + RETURN),
         "the unconditional one kept": without(
             "without = self.__dict__.setdefault('kept', self.model(x_t, t, null))"
         ),
-        "the other way round": returned("return with_cond + w * (without - with_cond)"),
-        "1 - w": returned("return w * without + (1 - w) * with_cond"),
-        "w less 1": returned("return without + (w - 1) * (with_cond - without)"),
     },
     "combination rows": {
         "the direction normalized": returned(
@@ -168,7 +168,7 @@ WRONG = {
         "1 with another t": "if self.guidance_scale == 1:\n    return self.model(x_t, t - t, cond)\n"
         + GUIDED,
     },
-    "scales arguments": {
+    "scales rows arguments": {
         "1 as 0": returned("return without if w == 1 else without + w * (with_cond - without)"),
     },
     "rows": {

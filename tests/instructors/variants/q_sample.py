@@ -82,8 +82,6 @@ WRONG = {
         "no return": summed("signal * x0 + spread * noise"),
         "two results": summed("return signal * x0 + spread * noise, noise"),
         "the given noise ignored": edit(SAMPLE, "if noise is None:", "if True:"),
-    },
-    "equation noise arguments": {
         "the noise forgotten": summed("return signal * x0 + 0 * noise"),
     },
     "equation any_shape": {
