@@ -6,7 +6,15 @@ The entropy of a label's images may be subtracted or not; both values are accept
 import torch
 
 from tests.grading import papers
-from tests.grading.checks import as_tensor, during, expect_close, expect_gradients, expect_unchanged, normal
+from tests.grading.checks import (
+    as_tensor,
+    during,
+    expect,
+    expect_close,
+    expect_gradients,
+    expect_unchanged,
+    normal,
+)
 
 
 def once(ask, rng):
@@ -39,6 +47,11 @@ def absent(ask, rng):
         ([5, 7, 1, 0, 9, 3, 2, 8], 10),
     ):
         compare(ask, rng, torch.tensor(labels), count, "not all labels are there")
+        reply = request(ask, normal(rng, len(labels), count), torch.tensor(labels), grad=True)
+        gradient = reply["gradients"][0] if isinstance(reply["gradients"], list) else None
+        if isinstance(gradient, torch.Tensor):  # `gradients` judges the rest
+            what = "The gradient of the loss where not all labels are there"
+            expect(gradient.isfinite().all(), what, "nan or inf", "finite numbers")
 
 
 def gradients(ask, rng):

@@ -130,7 +130,7 @@ def rows(ask, rng):
         cond = toy.conditions(rng)
         for i in range(rows):
             changed = cond.clone()
-            changed[i] = normal(rng, cond_dim)
+            changed[i] += torch.nn.functional.normalize(normal(rng, cond_dim), dim=0)
             first, second = toy.results(ask, [cond, changed])
             change = (second - first).abs().amax(dim=1)
             what = f"How much row {i} changes when its condition is replaced, {toy}"
