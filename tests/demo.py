@@ -1,5 +1,6 @@
 """Train small versions of all five stages on synthetic digits, in a few minutes: `python tests/demo.py`."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ FLAGS = {
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__).parse_args()
     if exercises := open_exercises():
         print(
             "The demo needs the exercises, which are not written yet:", *exercises, sep="\n", file=sys.stderr

@@ -34,19 +34,18 @@ class CudaGraphs:
         self.works = True
 
     def __call__(self, *inputs: Tensor):
-        if not (self.works and all(x.is_cuda for x in inputs)):
+        if not all(x.is_cuda for x in inputs):
             return self.function(*inputs)
         key = torch.is_autocast_enabled("cuda"), *((x.shape, x.dtype) for x in inputs)
-        if key not in self.recorded:
-            self.calls[key] += 1
-            if self.calls[key] <= EAGER_CALLS:
-                return _each(Tensor.detach, self.function(*inputs))
+        self.calls[key] += 1
+        if self.works and self.calls[key] == EAGER_CALLS + 1:
             try:
                 self.recorded[key] = self._record(inputs)
             except RuntimeError as error:  # of CUDA, which can't record everything, or has no memory left
                 self.works = False
-                note_once(f"CUDA graphs do not work here, it goes on without ({str(error).splitlines()[0]})")
-                return _each(Tensor.detach, self.function(*inputs))
+                note_once(f"CUDA graphs do not work here; continuing without ({str(error).splitlines()[0]})")
+        if key not in self.recorded:
+            return _each(Tensor.detach, self.function(*inputs))
         graph, static_inputs, results = self.recorded[key]
         for static, x in zip(static_inputs, inputs, strict=True):
             static.copy_(x)
@@ -63,7 +62,7 @@ class CudaGraphs:
             with torch.cuda.graph(graph):
                 results = self.function(*static_inputs)
         except RuntimeError:
-            # The generator takes itself for recorded still; it gets another inside, in the state of before.
+            # The generator would still behave as if recorded: replace its state object, restore its numbers.
             generator.graphsafe_set_state(torch.Generator(generator.device).graphsafe_get_state())
             generator.set_state(state)
             raise

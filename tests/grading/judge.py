@@ -47,19 +47,17 @@ def judge_part(exercise: Exercise, part: Part, ask, seed: int, blocks: dict[str,
             )
         return Verdict("fail", explain_error(error, exercise, part, blocks))
     except Wrong as wrong:
-        where = exercise.file
-        if block:
-            lines = dict.fromkeys((block.first, block.last))
-            where = f"{block.file}:{'-'.join(map(str, lines))}"
-        return Verdict(
-            "fail", paragraph(wrong.what, wrong.seen, wrong.expected, exercise, part, where, blocks)
-        )
+        what, seen, expected = wrong.args
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         seen = f"an answer that upsets the check: {type(error).__name__}: {error}"[:LONGEST]
-        where = f"{block.file}:{block.first}-{block.last}" if block else exercise.file
         what, expected = f"What {exercise.function} returns", "what its docstring names"
-        return Verdict("fail", paragraph(what, seen, expected, exercise, part, where, blocks))
-    return Verdict("pass")
+    else:
+        return Verdict("pass")
+    where = exercise.file
+    if block:
+        lines = dict.fromkeys((block.first, block.last))
+        where = f"{block.file}:{'-'.join(map(str, lines))}"
+    return Verdict("fail", paragraph(what, seen, expected, exercise, part, where, blocks))
 
 
 def explain_error(error, exercise, part, blocks):
