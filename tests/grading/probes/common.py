@@ -28,6 +28,11 @@ def generator(seed):
     return None if seed is None else torch.Generator().manual_seed(seed)
 
 
+def seed_global(seed):
+    """Seed the global generator of the CPU alone: `torch.manual_seed` takes longer, for all accelerators."""
+    torch.default_generator.manual_seed(seed)
+
+
 class Recorder(nn.Module):
     """The toy predictor of `toys.predict`, which remembers what it was called with, as plain values.
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.grading.probes.common import Recorder, copy, generator, gradients_of, plain
+from tests.grading.probes.common import Recorder, copy, generator, gradients_of, plain, seed_global
 
 
 def process(config, model=None):
@@ -24,11 +24,11 @@ def ddim_step(config, x_t, eps_pred, x0_pred, steps, seed, global_seed, shared=F
     """
     diffusion = process(config)
     results, source = [], generator(seed)
-    torch.manual_seed(global_seed)
+    seed_global(global_seed)
     for t, t_prev, eta in steps:
         if not shared:
             source = generator(seed)
-            torch.manual_seed(global_seed)
+            seed_global(global_seed)
         arguments = x_t.clone(), eps_pred.clone(), x0_pred.clone()
         results.append(plain(diffusion.ddim_step(*arguments, t, t_prev, eta, source)))
     return {"results": results, "arguments": plain(arguments), "next_global": torch.rand(4)}
@@ -37,7 +37,7 @@ def ddim_step(config, x_t, eps_pred, x0_pred, steps, seed, global_seed, shared=F
 def sample_ddim(config, batch_size, noise, cond, seed, global_seed, **options):
     """Run sample_ddim with the toy predictor; return the samples and the predictor's calls."""
     model = Recorder()
-    torch.manual_seed(global_seed)
+    seed_global(global_seed)
     start, condition = noise.clone(), None if cond is None else cond.clone()
     samples = process(config, model).sample_ddim(
         batch_size, "cpu", cond=condition, noise=start, generator=generator(seed), **options
@@ -48,7 +48,7 @@ def sample_ddim(config, batch_size, noise, cond, seed, global_seed, **options):
 def q_sample(config, x0, t, noise, seed, repeat=1, grad=False):
     """Call q_sample, `repeat` times from one seed of the global generator."""
     diffusion = process(config)
-    torch.manual_seed(seed)
+    seed_global(seed)
     x0, t, noise = copy(x0, grad), copy(t), copy(noise, grad)
     results = [
         diffusion.q_sample(x0, t) if noise is None else diffusion.q_sample(x0, t, noise)
@@ -78,7 +78,7 @@ def training_loss(config, tables, x0, noise, cond, seed, repeat=1, weight=1.0, g
         return weighted(tables, t, x0, torch.randn_like(x0) if noise is None else noise)
 
     diffusion.q_sample = mixed
-    torch.manual_seed(seed)
+    seed_global(seed)
     x0, noise, cond = copy(x0), copy(noise), copy(cond)
     options = {} if cond is None else {"cond": cond}
     options |= {} if noise is None else {"noise": noise}
@@ -124,7 +124,7 @@ def sample_ddpm(
         return weighted(tables[:2], t, x_t, eps_pred), weighted(tables[2:], t, ones), eps_pred
 
     diffusion.p_mean_variance = mean_and_variance
-    torch.manual_seed(global_seed)
+    seed_global(global_seed)
     start, condition = copy(noise), copy(cond)
     if seed_before is not None:
         diffusion.sample_ddpm(batch_size, "cpu", condition, noise=start, generator=generator(seed_before))

@@ -3,7 +3,7 @@
 import torch
 
 from tests.grading import toys
-from tests.grading.probes.common import copy, gradients_of, plain
+from tests.grading.probes.common import copy, gradients_of, plain, seed_global
 
 
 def reparameterize(mu, logvar, seed, repeat=1, training=True, grad=False):
@@ -12,7 +12,7 @@ def reparameterize(mu, logvar, seed, repeat=1, training=True, grad=False):
 
     model = ConvVAE(latent_dim=mu.shape[1]).train(training)
     mu, logvar = copy(mu, grad), copy(logvar, grad)
-    torch.manual_seed(seed)
+    seed_global(seed)
     with torch.set_grad_enabled(grad):
         results = [model.reparameterize(mu, logvar) for _ in range(repeat)]
     gradients = gradients_of(results[-1], mu, logvar)
