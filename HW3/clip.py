@@ -40,27 +40,28 @@ class ImageEncoder(nn.Module):
     def __init__(self, in_channels: int, embed_dim: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *conv_block(in_channels, 32),  # (B, 1, 32, 32) -> (B, 32, 32, 32)
-            nn.MaxPool2d(2),
-            *conv_block(32, 64),
-            nn.MaxPool2d(2),
-            *conv_block(64, 128),
-            nn.MaxPool2d(2),
+            *conv_block(in_channels, 32, nn.MaxPool2d(2)),  # (B, 1, 32, 32) -> (B, 32, 16, 16)
+            *conv_block(32, 64, nn.MaxPool2d(2)),
+            *conv_block(64, 128, nn.MaxPool2d(2)),
             *conv_block(128, 128),  # (B, 128, 4, 4)
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),  # (B, 128)
             nn.Linear(128, embed_dim),
         )
+        self.to(memory_format=torch.channels_last)  # in which a CPU normalises and pools faster
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images x (B, C, H, W) in [0, 1] to vectors (B, D)."""
         return self.layers(x)
 
 
-def conv_block(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
-    """Return a convolution with its normalisation and its nonlinearity."""
+def conv_block(in_channels: int, out_channels: int, *pool: nn.Module) -> tuple[nn.Module, ...]:
+    """Return a convolution with its normalisation, its nonlinearity and, if given, a maximum over pixels.
+
+    The maximum comes before the ReLU: the result is the same, of a quarter of the pixels.
+    """
     conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
-    return conv, nn.BatchNorm2d(out_channels), nn.ReLU()
+    return conv, nn.BatchNorm2d(out_channels), *pool, nn.ReLU(inplace=True)
 
 
 class TinyCLIP(nn.Module):

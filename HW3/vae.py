@@ -50,11 +50,12 @@ class ConvVAE(nn.Module):
             nn.Linear(latent_dim, third * 4 * 4, bias=False),
             nn.Unflatten(1, (third, 4, 4)),
             nn.BatchNorm2d(third),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             *upsample(third, second),  # -> (B, 64, 8, 8)
             *upsample(second, first),  # -> (B, 32, 16, 16)
             nn.ConvTranspose2d(first, 1, 4, stride=2, padding=1),  # -> (B, 1, 32, 32)
         )
+        self.to(memory_format=torch.channels_last)  # in which a CPU convolves and normalises faster
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and logvar of q(z|x), each float32 (B, D), for images x (B, 1, 32, 32) in [0, 1]."""
@@ -177,13 +178,13 @@ class LatentSpace(nn.Module):
 def downsample(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
     """Return the layers that halve the sides of a feature map."""
     conv = nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
-    return conv, nn.BatchNorm2d(out_channels), nn.ReLU()
+    return conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
 
 
 def upsample(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
     """Return the layers that double the sides of a feature map."""
     conv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
-    return conv, nn.BatchNorm2d(out_channels), nn.ReLU()
+    return conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
 
 
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:

@@ -1,12 +1,15 @@
 """The networks: shapes, that every input matters, and that rows of a batch do not know one another."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from HW3.clip import TinyCLIP
 from HW3.mlp import EpsMLP
-from HW3.Unet import UNet
+from HW3.Unet import UNet, adaptive_group_norm
 from HW3.vae import ConvVAE
 
 SMALL = {"base_channels": 16, "channel_mults": (1, 2)}
@@ -68,6 +71,33 @@ def test_noise_predictor_sees_all_of_its_condition(name):
         model(x, t, cond[:2])
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.bfloat16, 0.04)])
+@pytest.mark.parametrize("shape", [(3, 16, 8, 8), (2, 24, 5, 7), (1, 8, 1, 2)])
+def test_adaptive_group_norm_is_a_norm_then_scaled_and_shifted(shape, dtype, tolerance):
+    """Also its gradients, against the steps that its name tells."""
+    torch.manual_seed(0)
+    norm = awake(nn.GroupNorm(8, shape[1]).double())
+    h = (3 + 2 * torch.randn(shape)).to(dtype).double()  # numbers that bf16 can hold
+    inputs = [h, torch.randn(shape[:2]).double(), torch.randn(shape[:2]).double()]
+    direction = torch.randn(shape)
+
+    def results(function, norm, *inputs):
+        leaves = [*(value.detach().clone().requires_grad_() for value in inputs), *norm.parameters()]
+        value = function(norm, *leaves[:3])
+        return value, *torch.autograd.grad(value, leaves, direction.to(value.dtype))
+
+    def steps(norm, h, scale, shift):
+        return norm(h) * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+
+    expected = results(steps, norm, *inputs)
+    other = torch.float64 if dtype == torch.float64 else torch.float32
+    norm = copy.deepcopy(norm).to(other)
+    seen = results(adaptive_group_norm, norm, h.to(dtype), *(value.to(other) for value in inputs[1:]))
+    for value, wanted in zip(seen, expected, strict=True):
+        error = (value.double() - wanted).abs().max() / wanted.abs().max().clamp(min=1e-3)
+        assert error < tolerance
+
+
 def test_mlp_takes_vectors_and_maps():
     model, z, t = awake(EpsMLP(100)), torch.randn(3, 100), torch.tensor([0, 999, 3])
     torch.testing.assert_close(model(z[:, :, None, None], t).flatten(1), model(z, t))
@@ -107,3 +137,14 @@ def test_clip_embeds_as_unit_vectors(options, channels, dim):
         assert torch.pdist(vectors).min() > 1e-4
     torch.testing.assert_close(torch.cat([model.forward_image(row[None]) for row in x]), images)
     assert torch.equal(model.predict(x), (images @ labels.T).argmax(dim=1))
+
+
+def test_clip_pools_as_if_after_the_relu():
+    """The order that saves time changes no number; checkpoints of the other order stay what they were."""
+    model, x = awake(TinyCLIP()), torch.rand(4, 1, 32, 32)
+    layers = list(model.image_encoder.layers)
+    places = [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    assert len(places) == 3
+    for place in places:
+        layers[place : place + 2] = reversed(layers[place : place + 2])
+    assert torch.equal(nn.Sequential(*layers)(x), model.image_encoder(x))

@@ -140,6 +140,11 @@ def restore_training(
         load_weights(ema.model, checkpoint["model_state"])
         ema.updates = int(checkpoint["ema_updates"])
         optimizer.load_state_dict(checkpoint["optimizer_state"])
+        for weight, state in optimizer.state.items():
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    # In the weight's memory format, which Adam takes for granted
+                    state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
         return list(checkpoint["metrics"])
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UsageError("--resume: another version of the code trained this run; start it again") from error
