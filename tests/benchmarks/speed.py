@@ -126,6 +126,16 @@ def denoising(x0: torch.Tensor, config: DiffusionConfig) -> Callable:
     return lambda model: partial(GaussianDiffusion(model, config).to(x0.device).training_loss, x0)
 
 
+def processor() -> str:
+    """Return which instructions torch found in the processor, as far as they matter here."""
+    found = {
+        "AVX512-BF16": torch.cpu._is_avx512_bf16_supported(),
+        "AMX": torch.cpu._is_amx_tile_supported(),
+    }
+    extensions = [name if there else f"no {name}" for name, there in found.items()]
+    return ", ".join([torch.backends.cpu.get_cpu_capability(), *extensions])
+
+
 def flops(run: Callable[[], object]) -> int:
     """Return the floating-point operations of a call."""
     with FlopCounterMode(display=False) as counter:
@@ -155,7 +165,8 @@ def main(argv=None) -> None:
     pixels, latents = DiffusionConfig(), DiffusionConfig(image_size=1, channels=100)
     z0 = torch.randn(BATCH, 100, 1, 1, device=device)
     threads = torch.get_num_threads()
-    print(f"{device}, torch {torch.__version__}, {threads} threads, medians of {args.rounds} rounds\n")
+    print(f"{device}, torch {torch.__version__}, {threads} threads, medians of {args.rounds} rounds")
+    print(f"The processor has {processor()}\n")
 
     print("The machine")
     a, image = torch.randn(2048, 2048, device=device), torch.randn(BATCH, 64, 32, 32, device=device)
@@ -176,33 +187,27 @@ def main(argv=None) -> None:
     ours, usual = UNet().to(device), UsualUNet().to(device)
     tiny_sd = UNet(cond_dim=128, **flags.unet_config(train_tiny_sd.parse_args([]))).to(device)
     vae, clip, mlp = ConvVAE().to(device), TinyCLIP().to(device), EpsMLP(100).to(device)
-    steps = {
-        "diffusion, usual, fp32": training_step(usual, denoising(x0, pixels), fp32, adam_usual, usual=True),
-        "diffusion, usual, bf16": training_step(usual, denoising(x0, pixels), bf16, adam_usual, usual=True),
-        "diffusion": training_step(ours, denoising(x0, pixels), auto, muon),
-        "tiny SD": training_step(tiny_sd, denoising(x0, pixels), auto, muon),
-        "latent diffusion": training_step(mlp, denoising(z0, latents), auto, adam_width_scaled),
-        "VAE": training_step(vae, lambda model: partial(vae_step, model, x), auto, adam),
-        "CLIP": training_step(clip, lambda model: lambda: clip_loss(model(x), y), auto, adam),
+    trained = {
+        "diffusion, usual, fp32": (usual, denoising(x0, pixels), fp32, adam_usual),
+        "diffusion, usual, bf16": (usual, denoising(x0, pixels), bf16, adam_usual),
+        "diffusion": (ours, denoising(x0, pixels), auto, muon),
+        "tiny SD": (tiny_sd, denoising(x0, pixels), auto, muon),
+        "latent diffusion": (mlp, denoising(z0, latents), auto, adam_width_scaled),
+        "VAE": (vae, lambda model: partial(vae_step, model, x), auto, adam),
+        "CLIP": (clip, lambda model: lambda: clip_loss(model(x), y), auto, adam),
     }
+    steps = {name: training_step(*parts, usual="usual" in name) for name, parts in trained.items()}
     seconds = medians(steps, args.rounds, synchronize)
-    with auto:
-        fastest = "bf16" if torch.is_autocast_enabled(device.type) else "fp32"
-    work = {
-        "diffusion, usual, fp32": (usual, "fp32"),
-        "diffusion, usual, bf16": (usual, "bf16"),
-        "diffusion": (ours, fastest),
-    }
-    for name, value in seconds.items():
-        line = f"  {name:24} {value * 1e3:8.1f} ms {BATCH / value:8.0f} images/s"
-        if name in work:
-            network, kind = work[name]
-            operations = flops(lambda network=network: network(x0, torch.zeros(BATCH, device=device)))
-            rate = 3 * operations / value / 1e9
-            share = rate / peak[f"3x3 convolution {kind}"]
-            line += f"  {rate:6.0f} GFLOP/s, {share:4.0%} of the convolution's"
-            line += f"  {seconds['diffusion, usual, fp32'] / value:5.1f}x"
-        print(line)
+    for name, (model, loss_of, precision, _) in trained.items():
+        value = seconds[name]
+        with precision:
+            kind = "bf16" if torch.is_autocast_enabled(device.type) else "fp32"
+        rate = 3 * flops(loss_of(model)) / value / 1e9  # a backward pass does twice the work of a forward one
+        print(
+            f"  {name:24} {value * 1e3:8.1f} ms {BATCH / value:8.0f} images/s"
+            f"  {rate:6.0f} GFLOP/s, {rate / peak[f'3x3 convolution {kind}']:4.0%} of the convolution's"
+            f"  {seconds['diffusion, usual, fp32'] / value:5.1f}x"
+        )
 
     print("\nA training step of diffusion, with one thing changed")
     step = steps["diffusion"]
