@@ -104,9 +104,9 @@ class Embedding(nn.Module):
 def adaptive_group_norm(norm: nn.GroupNorm, h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Return norm(h) * (1 + scale) + shift; Dhariwal and Nichol, section 3.
 
-    A normalisation ends with a weight and a bias for each channel. Here, scale and shift become part of them,
-    which saves four passes over h, forward and backward. Weights then differ from image to image, so the
-    images are taken as the channels of a single one.
+    A group normalisation ends by multiplying each channel by a weight and adding a bias. Scale and shift are
+    made part of these two, which saves passes over h. Weights then differ between images, so the channels of
+    all images are treated as those of one image, in B times as many groups.
 
     Args:
         norm: the normalisation, with its own weight and bias (C,).
@@ -116,7 +116,7 @@ def adaptive_group_norm(norm: nn.GroupNorm, h: Tensor, scale: Tensor, shift: Ten
     weight = norm.weight * (1 + scale)  # (B, C)
     bias = norm.bias * (1 + scale) + shift
     images = len(h)
-    h = F.group_norm(
+    h = torch.group_norm(
         h.reshape(1, -1, *h.shape[2:]), images * norm.num_groups, weight.flatten(), bias.flatten(), norm.eps
     )
     return h.unflatten(1, (images, -1))[0]  # (1, B C, H, W) -> (B, C, H, W)
@@ -142,7 +142,8 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Map x (B, in_channels, H, W) and embedding (B, E) to (B, out_channels, H, W)."""
         h = self.conv1(F.silu(self.norm1(x)))
-        scale, shift = self.scale_shift(F.silu(embedding)).float().chunk(2, dim=1)  # (B, C) each
+        scale_shift = self.scale_shift(F.silu(embedding)).to(self.norm2.weight.dtype)  # (B, 2 C)
+        scale, shift = scale_shift.chunk(2, dim=1)
         h = adaptive_group_norm(self.norm2, h, scale, shift)
         return self.skip(x) + self.conv2(F.silu(h))
 

@@ -48,7 +48,7 @@ class ImageEncoder(nn.Module):
             nn.Flatten(),  # (B, 128)
             nn.Linear(128, embed_dim),
         )
-        self.to(memory_format=torch.channels_last)  # in which a CPU normalises and pools faster
+        self.to(memory_format=torch.channels_last)  # CPUs pool and convolve faster in this layout
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images x (B, C, H, W) in [0, 1] to vectors (B, D)."""
@@ -58,7 +58,7 @@ class ImageEncoder(nn.Module):
 def conv_block(in_channels: int, out_channels: int, *pool: nn.Module) -> tuple[nn.Module, ...]:
     """Return a convolution with its normalisation, its nonlinearity and, if given, a maximum over pixels.
 
-    The maximum comes before the ReLU: the result is the same, of a quarter of the pixels.
+    The maximum comes before the ReLU: the result is the same, and the ReLU sees a quarter of the pixels.
     """
     conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
     return conv, nn.BatchNorm2d(out_channels), *pool, nn.ReLU(inplace=True)

@@ -55,7 +55,7 @@ class ConvVAE(nn.Module):
             *upsample(second, first),  # -> (B, 32, 16, 16)
             nn.ConvTranspose2d(first, 1, 4, stride=2, padding=1),  # -> (B, 1, 32, 32)
         )
-        self.to(memory_format=torch.channels_last)  # in which a CPU convolves and normalises faster
+        self.to(memory_format=torch.channels_last)  # CPUs convolve faster in this layout
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and logvar of q(z|x), each float32 (B, D), for images x (B, 1, 32, 32) in [0, 1]."""

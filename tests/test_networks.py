@@ -9,7 +9,7 @@ from torch import nn
 
 from HW3.clip import TinyCLIP
 from HW3.mlp import EpsMLP
-from HW3.Unet import UNet, adaptive_group_norm
+from HW3.Unet import ResBlock, UNet, adaptive_group_norm
 from HW3.vae import ConvVAE
 
 SMALL = {"base_channels": 16, "channel_mults": (1, 2)}
@@ -74,7 +74,7 @@ def test_noise_predictor_sees_all_of_its_condition(name):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.bfloat16, 0.04)])
 @pytest.mark.parametrize("shape", [(3, 16, 8, 8), (2, 24, 5, 7), (1, 8, 1, 2)])
 def test_adaptive_group_norm_is_a_norm_then_scaled_and_shifted(shape, dtype, tolerance):
-    """Also its gradients, against the steps that its name tells."""
+    """Also its gradients, against the two steps done one after the other."""
     torch.manual_seed(0)
     norm = awake(nn.GroupNorm(8, shape[1]).double())
     h = (3 + 2 * torch.randn(shape)).to(dtype).double()  # numbers that bf16 can hold
@@ -96,6 +96,16 @@ def test_adaptive_group_norm_is_a_norm_then_scaled_and_shifted(shape, dtype, tol
     for value, wanted in zip(seen, expected, strict=True):
         error = (value.double() - wanted).abs().max() / wanted.abs().max().clamp(min=1e-3)
         assert error < tolerance
+
+
+def test_residual_block_is_what_its_docstring_says():
+    """Also in double precision; in bf16 and fp32, tests that train would not tell scale from shift."""
+    block = awake(ResBlock(16, 24, 12)).double()
+    x, embedding = torch.randn(3, 16, 6, 4).double(), torch.randn(3, 12).double()
+    scale, shift = block.scale_shift(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
+    h = block.norm2(block.conv1(F.silu(block.norm1(x)))) * (1 + scale) + shift
+    expected = block.skip(x) + block.conv2(F.silu(h))
+    torch.testing.assert_close(block(x, embedding), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_mlp_takes_vectors_and_maps():

@@ -65,26 +65,20 @@ def test_resumed_run_equals_an_uninterrupted_one(trained, tmp_path, stage):
     assert_same_run(tmp_path / stage, trained.folder / stage, stage)
 
 
-@pytest.mark.parametrize(
-    ("stage", "memory_format"),
-    [
-        ("vae", torch.contiguous_format),
-        ("clip", torch.contiguous_format),
-        ("diffusion", torch.channels_last),
-    ],
-)
-def test_memory_format_of_a_checkpoint_does_not_matter(trained, tmp_path, stage, memory_format):
-    """Adam goes through weights and moments as they lie in memory; earlier versions stored them otherwise."""
+@pytest.mark.parametrize("stage", ["vae", "clip"])
+def test_memory_format_of_a_checkpoint_does_not_matter(trained, tmp_path, stage):
+    """Fused Adam walks weights and moments in the order of memory; earlier versions stored another one."""
 
     def laid_out(value):
         if isinstance(value, dict):
             return {key: laid_out(member) for key, member in value.items()}
-        is_map = isinstance(value, torch.Tensor) and value.dim() == 4
-        return value.contiguous(memory_format=memory_format) if is_map else value
+        return value.contiguous() if isinstance(value, torch.Tensor) else value
 
     assert train(stage, tmp_path, "--epochs=1") == 0
     latest = tmp_path / stage / STAGES[stage].latest
-    checkpoint.save(latest, laid_out(torch.load(latest, weights_only=True)))
+    former = torch.load(latest, weights_only=True)
+    assert any(not weight.is_contiguous() for weight in former["raw_state"].values())
+    checkpoint.save(latest, laid_out(former))
     assert train(stage, tmp_path, "--resume") == 0
     saved, expected = (torch.load(path, weights_only=True) for path in (latest, trained.checkpoint(stage)))
     for key in ("model_state", "raw_state", "optimizer_state"):

@@ -142,8 +142,8 @@ def restore_training(
         optimizer.load_state_dict(checkpoint["optimizer_state"])
         for weight, state in optimizer.state.items():
             for name, value in state.items():
-                if isinstance(value, Tensor) and value.shape == weight.shape:
-                    # In the weight's memory format, which Adam takes for granted
+                if isinstance(value, Tensor) and value.dim() > 1:
+                    # Fused Adam walks weight and moments in the order of memory: they need equal strides
                     state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
         return list(checkpoint["metrics"])
     except (ValueError, LookupError, TypeError, AttributeError) as error:

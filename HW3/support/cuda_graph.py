@@ -31,14 +31,14 @@ class CudaGraphs:
         self.function = function
         self.calls: Counter = Counter()
         self.recorded: dict = {}
-        self.works = torch.cuda.is_available()  # until recording fails
+        self.works = True
 
     def __call__(self, *inputs: Tensor):
-        if not self.works or not all(x.is_cuda for x in inputs):
+        if not all(x.is_cuda for x in inputs) or not torch.cuda.is_available():
             return self.function(*inputs)
         key = torch.is_autocast_enabled("cuda"), *((x.shape, x.dtype) for x in inputs)
         self.calls[key] += 1
-        if self.calls[key] == EAGER_CALLS + 1:
+        if self.works and self.calls[key] == EAGER_CALLS + 1:
             try:
                 self.recorded[key] = self._record(inputs)
             except RuntimeError as error:  # of CUDA, which can't record everything, or has no memory left

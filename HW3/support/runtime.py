@@ -57,10 +57,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def _keep_freed_memory() -> None:
-    """Let this process keep up to 1 GiB of memory that it frees, where its C library is glibc.
+    """Let this process keep the memory that it frees for its next tensors, where its C library is glibc.
 
-    By default large tensors get fresh pages from the system each time they are made, and these take up to a
-    third of the time of what is done with the tensors.
+    By default each large tensor gets fresh pages from the system, which take up to a third of the time of
+    what is done with it.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "mallopt"):

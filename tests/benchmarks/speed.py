@@ -183,7 +183,7 @@ def main(argv=None) -> None:
             peak[name] = operations[name.rsplit(" ", 1)[0]] / seconds / 1e9
             print(f"  {name:24} {peak[name]:8.0f} GFLOP/s")
 
-    print("\nA training step of 128 images")
+    print("\nA training step of 128 images; x: as often as the first in the same time")
     ours, usual = UNet().to(device), UsualUNet().to(device)
     tiny_sd = UNet(cond_dim=128, **flags.unet_config(train_tiny_sd.parse_args([]))).to(device)
     vae, clip, mlp = ConvVAE().to(device), TinyCLIP().to(device), EpsMLP(100).to(device)
@@ -203,21 +203,20 @@ def main(argv=None) -> None:
         with precision:
             kind = "bf16" if torch.is_autocast_enabled(device.type) else "fp32"
         rate = 3 * flops(loss_of(model)) / value / 1e9  # a backward pass does twice the work of a forward one
+        operation = "matrix product" if model is mlp else "3x3 convolution"
         print(
             f"  {name:24} {value * 1e3:8.1f} ms {BATCH / value:8.0f} images/s"
-            f"  {rate:6.0f} GFLOP/s, {rate / peak[f'3x3 convolution {kind}']:4.0%} of the convolution's"
+            f"  {rate:6.0f} GFLOP/s, {rate / peak[f'{operation} {kind}']:4.0%} of the {operation}'s"
             f"  {seconds['diffusion, usual, fp32'] / value:5.1f}x"
         )
 
     print("\nA training step of diffusion, with one thing changed")
     step = steps["diffusion"]
-    channels_last = copy.deepcopy(ours).to(memory_format=torch.channels_last)
     seconds = medians(
         {
             "as it is": step,
             "fp32": training_step(copy.deepcopy(ours), denoising(x0, pixels), fp32, muon),
             "Adam": training_step(copy.deepcopy(ours), denoising(x0, pixels), auto, adam),
-            "channels_last": training_step(channels_last, denoising(x0, pixels), auto, muon),
             "one thread": on_threads(1, step),
         },
         args.rounds,

@@ -229,7 +229,7 @@ def expect_gradients(call, inputs, rng, what):
 
 
 def next_global(seed):
-    """Return the numbers that torch's global generator gives first when it was seeded so."""
+    """Return the numbers that torch's global generator gives first after it was seeded with `seed`."""
     return torch.rand(4, generator=torch.Generator().manual_seed(seed))
 
 
