@@ -58,7 +58,7 @@ class ImageEncoder(nn.Module):
 def conv_block(in_channels: int, out_channels: int, *pool: nn.Module) -> tuple[nn.Module, ...]:
     """Return a convolution with its normalisation, its nonlinearity and, if given, a maximum over pixels.
 
-    The maximum comes before the ReLU: the result is the same, and the ReLU sees a quarter of the pixels.
+    The maximum comes before the ReLU: the result is the same, and the ReLU sees fewer pixels.
     """
     conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
     return conv, nn.BatchNorm2d(out_channels), *pool, nn.ReLU(inplace=True)

@@ -99,7 +99,7 @@ def test_adaptive_group_norm_is_a_norm_then_scaled_and_shifted(shape, dtype, tol
 
 
 def test_residual_block_is_what_its_docstring_says():
-    """Also in double precision; in bf16 and fp32, tests that train would not tell scale from shift."""
+    """In double precision, which tells scale from shift, as no test that trains does."""
     block = awake(ResBlock(16, 24, 12)).double()
     x, embedding = torch.randn(3, 16, 6, 4).double(), torch.randn(3, 12).double()
     scale, shift = block.scale_shift(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
