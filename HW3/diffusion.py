@@ -7,8 +7,8 @@ Notation: beta_t the variance added at step t, alpha_t = 1 - beta_t, alpha_bar_t
 the noisy data, x0 the clean data, eps the noise. t is 0-based: t = 0 means diffused by one step (the papers'
 t = 1), T - 1 is the last; alpha_bar of "before t = 0" is exactly 1. The DDIM paper's alpha is this alpha_bar.
 
-Simplified against the DDPM paper: linear betas and the plain loss L_simple alone; the reverse variance is
-that of the posterior, one of their two choices.
+Of the DDPM paper's choices: linear betas, the loss L_simple, and the posterior's variance for the reverse
+process. Left out: the variational bound and the discrete decoder (section 3.3).
 """
 
 import math
@@ -32,7 +32,8 @@ class DiffusionConfig:
         clip_x0: clip the prediction of x0 to [-1, 1] in the samplers.
 
     Raises:
-        ValueError: if a size is not positive, or a beta out of range.
+        ValueError: if a size is not positive, a beta is out of range, beta_start is above beta_end, or the
+            betas are too large for so many steps.
     """
 
     image_size: int = 32

@@ -46,13 +46,10 @@ class Classifier(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *conv_block(1, 32),  # (B, 1, 32, 32) -> (B, 32, 32, 32)
-            nn.MaxPool2d(2),
-            *conv_block(32, 64),
-            nn.MaxPool2d(2),
-            *conv_block(64, 64),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
+            *conv_block(1, 32, nn.MaxPool2d(2)),  # (B, 1, 32, 32) -> (B, 32, 16, 16)
+            *conv_block(32, 64, nn.MaxPool2d(2)),
+            *conv_block(64, 64, nn.MaxPool2d(2)),
+            nn.Flatten(),  # (B, 64, 4, 4) -> (B, 1024)
             nn.Linear(64 * 4 * 4, 64),
             nn.ReLU(),
         )
@@ -169,7 +166,7 @@ def image_metrics(
 
     Args:
         drawn: images (N, 1, 32, 32), their features (N, 64) and class probabilities (N, 10).
-        real: features and class probabilities of the test set.
+        real: features and class probabilities of the test set; precision and recall take its first N.
         train_images: images (M, 1, 32, 32), among which the nearest is sought.
     """
     images, features, probabilities = drawn
@@ -206,7 +203,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=Path("result/evaluate"),
         help="folder that keeps the classifier",
     )
-    flags.add_drawing_flags(parser, n=2000, least=100, most=10000, precision="auto")
+    add("--n", type=flags.integer(100, 10000), default=2000, help="number of digits to draw")
+    flags.add_drawing_flags(parser, precision="auto")
     return parser.parse_args(argv)
 
 

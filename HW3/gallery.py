@@ -193,9 +193,8 @@ def build(root: Path, *, embed: bool = False) -> Path:
         "reload_until": 0 if embed else now + patience,
         "parts": parts,
     }
-    text = json.dumps(data, allow_nan=False).replace(
-        "<", r"\u003c"
-    )  # "</script>" in a name must not end the script
+    # "</script>" in a name must not end the script.
+    text = json.dumps(data, allow_nan=False).replace("<", r"\u003c")
     write_whole(page, TEMPLATE.read_text(encoding="utf-8").replace("{{DATA}}", text).encode(), patience=0)
     return page
 

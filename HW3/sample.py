@@ -124,7 +124,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--prompt", help='what tiny SD should draw: 31415, or "seven three nine"; repeated up to --n')
     add("--gif", action="store_true", help="also write the denoising as an animation")
     add("--strip", action="store_true", help="also write x_t and the prediction of x0 over the steps")
-    flags.add_drawing_flags(parser, n=None, least=1, most=MOST, precision="fp32")
+    add(
+        "--n",
+        type=flags.integer(1, MOST),
+        help="number of digits; default: 64 (tiny SD: 80, or the prompt's; CLIP: 50 test digits)",
+    )
+    flags.add_drawing_flags(parser, precision="fp32")
     return parser.parse_args(argv)
 
 

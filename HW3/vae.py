@@ -100,9 +100,10 @@ class ConvVAE(nn.Module):
         Returns:
             Latents of z's shape.
         """
-        # TASK: z and -z are equally likely under the prior, so a sign is free to choose. Return z with the
-        # sign of each latent flipped where the mean of its decoded image is greater than the threshold, the
-        # others as they are, in z's shape. Leave z itself and the model's mode as they are.
+        # TASK: -z is as likely as z under the prior, so it may replace a z whose image is too bright for a
+        # digit. Return z with the sign of each latent flipped where the mean of its decoded image is greater
+        # than the threshold, the others as they are, in z's shape. Leave z itself and the model's mode as
+        # they are.
         ### BEGIN SOLUTION canonicalize_latent
         flipped = self.decode(z).mean(dim=(1, 2, 3)) > threshold  # (B, 1, 32, 32) -> (B,)
         return torch.where(flipped.view(-1, *[1] * (z.dim() - 1)), -z, z)

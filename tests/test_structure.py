@@ -1,4 +1,4 @@
-"""The house of the design: who may import whom, who may print, what may be caught, how long a file may be."""
+"""The rules of the design: who may import whom, who may print, what may be caught, how long a file may be."""
 
 import ast
 import re
@@ -16,15 +16,8 @@ SUPPORT = visible(ROOT / "HW3/support", "*.py")
 PACKAGE, SCRIPTS = SUBJECT + SUPPORT, visible(ROOT, "train_*.py")
 COMMANDS = {"sample", "explain", "evaluate", "gallery"}  # python -m HW3.NAME
 MAY_PRINT = {"files", "process", "run", "run_folder", "runtime"} | COMMANDS
-MAY_PARSE = {
-    "checkpoint",
-    "flag_types",
-    "flags",
-    "grids",
-    "reference",
-    "restore",
-    "run",
-} | COMMANDS  # know argparse's flags
+KNOW_FLAGS = {"checkpoint", "flag_types", "flags", "grids", "reference", "restore", "run"}
+MAY_PARSE = KNOW_FLAGS | COMMANDS
 MAY_IMPORT = {  # of the package; what is not named here imports nothing of it. The commands use anything.
     "data": {"support.data_files", "support.runtime"},
     "vae": {"data"},

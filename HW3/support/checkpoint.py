@@ -65,7 +65,7 @@ def save(path: Path, checkpoint: dict[str, Any]) -> None:
     """Write a checkpoint to path, atomically: an interruption leaves the previous one.
 
     Raises:
-        RunError: if a number in it is not finite, something in it could not be read again, or it can't be
+        RunError: if a tensor in it is not finite, something in it could not be read again, or it can't be
             written.
     """
     for name, value in _leaves(checkpoint):
@@ -89,7 +89,7 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _is_finite(value: Any) -> bool:
-    """Tell whether a tensor has only finite numbers; of numbers, a threshold may well be inf."""
+    """Tell whether a tensor has only finite numbers; any other value passes."""
     return bool(value.isfinite().all()) if isinstance(value, Tensor) else True
 
 

@@ -29,12 +29,12 @@ from HW3.support import synthetic
 from HW3.support.files import expand, visible
 from HW3.support.runtime import import_torchvision
 
-DATASETS = {
+DATASETS = {  # and torchvision's name for it
     "mnist": "MNIST",
     "fashion_mnist": "FashionMNIST",
     "kmnist": "KMNIST",
     "synthetic": None,
-}  # torchvision's
+}
 FETCH_TIMEOUT = 5.0  # seconds that a host may stay silent
 SEARCH_DEPTH, SEARCH_FILES = 3, 10_000  # how deep and how long whole files in other places are looked for
 

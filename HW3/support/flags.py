@@ -157,10 +157,9 @@ def add_unet_flags(parser: Parser, *, channel_mults: str, num_res_blocks: str) -
     )
 
 
-def add_drawing_flags(parser: Parser, *, n: int | None, least: int, most: int, precision: str) -> None:
+def add_drawing_flags(parser: Parser, *, precision: str) -> None:
     """Add the flags of the commands that draw from a checkpoint."""
     add = parser.add_argument
-    add("--n", type=integer(least, most), default=n, help="number of digits to draw")
     add("--sampler", choices=("ddim", "ddpm"), help="sampler; default: ddim")
     add("--steps", type=integer(1), help="steps of DDIM; default: 50, or T if that is less")
     add("--eta", type=real(0, 1), help="noise of DDIM: 0 is none, 1 as much as DDPM's; default: 0")

@@ -89,7 +89,7 @@ def resolve_precision(device: str, precision: str) -> str:
         return precision
     kind = pick_device(device).type
     if kind == "cpu":
-        # Processors with AMX have it, too. torch 2.10 has no public name for it.
+        # Processors with AMX have it, too. torch has no public name for it.
         pays = torch.cpu._is_avx512_bf16_supported()
     else:
         pays = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -2,6 +2,9 @@
 
     python -m tests.benchmarks.epochs --data-dir data                # the real thing, a quarter of an hour
     python -m tests.benchmarks.epochs --dataset synthetic            # without MNIST
+    ONEDNN_MAX_CPU_ISA=AVX2 python -m tests.benchmarks.epochs --data-dir data --precision fp32
+
+The third shows what a laptop without AVX-512 would take, if all else were equal.
 
 Each script runs for two epochs in a process of its own; the second is reported. A part's seconds do not
 contain those of another part within it: a grid's PNG counts as saving, not as drawing. Forward is what
@@ -144,6 +147,7 @@ def parse_args(argv=None):
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--limit-batches", type=int, help="for a quick look; the projection is void then")
     return parser.parse_args(argv)
 
@@ -158,7 +162,7 @@ def main(argv=None) -> None:
     with tempfile.TemporaryDirectory() as tmp:
         folder = Path(tmp)
         shared = ["--epochs=2", f"--data-dir={args.data_dir}", f"--dataset={args.dataset}"]
-        shared.append(f"--device={args.device}")
+        shared += [f"--device={args.device}", f"--precision={args.precision}"]
         if args.limit_batches:
             shared.append(f"--limit-batches={args.limit_batches}")
         for stage, this in STAGES.items():

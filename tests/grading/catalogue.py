@@ -1,8 +1,8 @@
 """The catalogue: which exercises of `exercises.py` are open in a tree, where they are, what their parts earn.
 
 An exercise is the code between `### BEGIN SOLUTION name` and `### END SOLUTION` in a module of HW3. In the
-repository all of them are marked; in a handout only those that are open, which the student writes. So the set
-that is graded, and its points, follow from the tree.
+repository all of them are marked; in a handout only those that are open, which the student writes, and its
+hints name them too. So the set that is graded, and its points, follow from the tree: see `open_names`.
 """
 
 import re

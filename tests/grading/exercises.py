@@ -11,7 +11,7 @@ class Part:
         name: of the function in `parts/` that checks it.
         title: in the words of the task.
         weight: relative to all parts that are graded.
-        needs: exercises of which the result depends as well, should they be open.
+        needs: exercises on which the result depends as well, should they be open.
     """
 
     name: str
@@ -223,7 +223,7 @@ EXERCISES = {
             "Stage 5 draws with it.",
             (
                 Part("combination", "the predictions with and without condition, combined", 3),
-                Part("unconditional", "no condition is a condition of zeros", 2),
+                Part("zeros", "no condition is a condition of zeros", 2),
                 Part("scales", "1 is the conditional prediction, 0 the unconditional one", 2),
                 Part("rows", "each row keeps its own x_t, t and condition; any number of rows", 1),
                 Part("arguments", "the arguments are left as they are, and gradients reach them", 1),

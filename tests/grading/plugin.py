@@ -82,7 +82,7 @@ class Scorer:
         possible = sum(self.points[key] for key in self.verdicts)
         selected = "" if possible == catalogue.POINTS else f" (of the {catalogue.POINTS}, those selected)"
         terminalreporter.line(f"score: {score} of {possible} points{selected}", bold=True)
-        terminalreporter.line("Graded the plain way: the code ran in this process.")
+        terminalreporter.line("Graded without the autograder's sandbox: the code ran in this process.")
 
 
 def pytest_generate_tests(metafunc):

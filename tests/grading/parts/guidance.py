@@ -38,7 +38,7 @@ def combination(ask, rng):
             )
 
 
-def unconditional(ask, rng):
+def zeros(ask, rng):
     """What the model gets as a condition: the given one or zeros, each at least once where it counts."""
     for scale, needed in (
         (2.0, {"zeros", "cond"}),
@@ -138,7 +138,7 @@ def inputs(rng, shape):
 def predictions(x_t, t, cond, calls):
     """Return the toy's prediction with the condition, and with the null token; for one row.
 
-    If the model got one other condition than the given one, that is taken: `unconditional` judges it.
+    If the model got one other condition than the given one, that is taken: `zeros` judges it.
     """
     given = [call["cond"] for call in calls if isinstance(call["cond"], torch.Tensor)]
     rows = [row for other in given if other.shape[1:] == cond.shape[1:] for row in other.to(cond.dtype)]

@@ -1,4 +1,4 @@
-"""Grade a submission; the folder's README says what is needed.
+"""Grade a submission.
 
     python grade.py SUBMISSION RESULTS
 

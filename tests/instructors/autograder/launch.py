@@ -1,6 +1,7 @@
 """Grade a submission on Linux: python grade.py SUBMISSION RESULTS
 
-Run it as root, in a container, with a Python that other users can run, too, and torch, torchvision and numpy.
+Run it as root, in a container, with a Python that other users can run, too, and that has the packages of
+requirements.txt.
 """
 
 import os
@@ -20,9 +21,8 @@ if sys.platform != "linux":
     sys.exit(
         "error: the autograder needs Linux; `python -m pytest tests/grading` runs the same checks anywhere"
     )
-if (
-    os.environ.get("HW3_GRADER") != "1"
-):  # anew, so that no variable of the environment can be read or does harm
+if os.environ.get("HW3_GRADER") != "1":
+    # Anew, so that no variable of the environment can be read or does harm.
     try:
         os.execve(sys.executable, [sys.executable, "-I", "-B", str(HOME / "grade.py"), *sys.argv[1:]], CLEAN)
     except OSError as error:

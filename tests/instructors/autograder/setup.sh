@@ -4,6 +4,6 @@ set -euo pipefail
 apt-get update
 apt-get install -y python3 python3-venv
 python3 -m venv /autograder/venv
-# The CPU build of torch takes a third of the memory: put here the index of the "CPU" command on pytorch.org.
-# export PIP_INDEX_URL=...
+# The CPU build of torch takes a third of the memory: put here the address in the "CPU" command on pytorch.org.
+# export PIP_EXTRA_INDEX_URL=...
 /autograder/venv/bin/pip install --no-cache-dir -r /autograder/source/requirements.txt

@@ -76,16 +76,16 @@ WRONG = {
             "return eps if w in (0, 1) else torch.cat([eps[:, :1], with_cond[:, 1:]], 1)"
         ),
     },
-    "combination unconditional scales": {
+    "combination zeros scales": {
         "zeros for x_t": without("without = self.model(0 * x_t, t, cond)"),
         "0 is refused": "if self.guidance_scale <= 0:\n    raise ValueError(self.guidance_scale)\n" + GUIDED,
     },
-    "combination unconditional scales rows": {
+    "combination zeros scales rows": {
         "the mean": null("null = cond.mean(0, keepdim=True).expand_as(cond)"),
         "less the mean condition": with_cond("with_cond = self.model(x_t, t, cond - cond.mean(0) / 2)"),
         "normalized over the batch": with_cond("with_cond = self.model(x_t, t, cond / cond.norm())"),
     },
-    "combination unconditional scales rows arguments": {
+    "combination zeros scales rows arguments": {
         "an even number": "assert len(x_t) % 2 == 0\n" + GUIDED,
     },
     "combination scales": {
@@ -129,7 +129,7 @@ WRONG = {
             "return eps * with_cond.std() / eps.std() if w > 1 else eps"
         ),
     },
-    "unconditional": {
+    "zeros": {
         "t as a number of type float": "t = t.float()\n" + GUIDED,
         "ones": null("null = torch.ones_like(cond)"),
         "minus the condition": null("null = -cond"),
@@ -146,20 +146,20 @@ WRONG = {
         "ones for 0": "if self.guidance_scale == 0:\n    return self.model(x_t, t, torch.ones_like(cond))\n"
         + GUIDED,
     },
-    "unconditional scales": {
+    "zeros scales": {
         "by its truth": "if not self.guidance_scale:\n    return self.model(x_t, t, cond)\n" + GUIDED,
         "0 is nothing": "if self.guidance_scale == 0:\n    return torch.zeros_like(x_t)\n" + GUIDED,
         "x_t for 0": "if self.guidance_scale == 0:\n    return x_t\n" + GUIDED,
     },
-    "unconditional scales rows arguments": {
+    "zeros scales rows arguments": {
         "1 is nothing": "if self.guidance_scale == 1:\n    return None\n" + GUIDED,
         "1 is refused": "assert self.guidance_scale != 1\n" + GUIDED,
     },
-    "unconditional rows": {
+    "zeros rows": {
         "1 with the mean condition": "if self.guidance_scale == 1:\n"
         "    return self.model(x_t, t, cond.mean(0, keepdim=True).expand_as(cond))\n" + GUIDED,
     },
-    "unconditional rows arguments": {
+    "zeros rows arguments": {
         "noise": null("null = torch.randn_like(cond)"),
     },
     "scales": {
