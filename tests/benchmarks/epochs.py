@@ -1,20 +1,19 @@
 """Time an epoch of every stage by its parts, in the scripts themselves, and project the whole homework.
 
     python -m tests.benchmarks.epochs --data-dir data                # the real thing, a quarter of an hour
-    python -m tests.benchmarks.epochs --dataset synthetic            # without MNIST
-    ONEDNN_MAX_CPU_ISA=AVX2 python -m tests.benchmarks.epochs --data-dir data --precision fp32
+    python -m tests.benchmarks.epochs --data-dir data --limit-batches 50    # an estimate in a few minutes
 
-The third shows what a laptop without AVX-512 would take, if all else were equal.
-
-Each script runs for two epochs in a process of its own; the second is reported. A part's seconds do not
-contain those of another part within it: a grid's PNG counts as saving, not as drawing. Forward is what
-remains; on a GPU, which replays a step as a whole, that is the step. The training step of a textbook UNet is
-timed before and after, because machines differ, and change.
+Each script runs for two epochs in a process of its own; the second is reported. If it is limited, what is
+done for each batch counts as often as in a whole epoch. A part's seconds do not contain those of another part
+within it: a grid's PNG counts as saving, not as drawing. Forward is what remains; on a GPU, which replays a
+step as a whole, that is the step. The training step of a textbook UNet is timed before and after, because
+machines differ, and change.
 """
 
 import argparse
 import importlib
 import json
+import math
 import resource
 import statistics
 import subprocess
@@ -36,7 +35,8 @@ from HW3.support.stages import STAGES
 from tests.benchmarks.usual import UsualUNet
 
 OPTIMIZERS = {"diffusion": Muon, "clip": torch.optim.AdamW, "tiny_sd": Muon}  # Adam where not named
-PARTS = ("data", "forward", "backward", "optimizer", "EMA", "evaluation", "drawing", "saving")
+PER_BATCH = ("data", "forward", "backward", "optimizer", "EMA")
+PARTS = (*PER_BATCH, "evaluation", "drawing", "saving")
 
 
 class Stopwatch:
@@ -109,12 +109,26 @@ def run_stage(stage: str, started: float, report: Path, flags: list[str]) -> Non
         laps.append(watch.lap())
 
     Run.finish_epoch = lap
+    shares = []
+    get_loaders = script.get_mnist_dataloaders
+
+    def note_share(*args, **options):
+        loaders = get_loaders(*args, **options)
+        whole = math.ceil(len(loaders[0].dataset) / loaders[0].sampler.batch_size)
+        shares.append(len(loaders[0]) / whole)
+        return loaders
+
+    script.get_mnist_dataloaders = note_share
     code = script.main(flags)
     if code:
         sys.exit(code)
     memory = largest_memory()
     start = watch.first["EMA"] - started  # the first training step is done
-    report.write_text(json.dumps({"parts": laps[-1], "start": start, "memory": memory}), encoding="utf-8")
+    parts = {
+        name: [value / shares[0] if name in PER_BATCH else value for value in seconds]
+        for name, seconds in laps[-1].items()
+    }
+    report.write_text(json.dumps({"parts": parts, "start": start, "memory": memory}), encoding="utf-8")
 
 
 def largest_memory() -> float:
@@ -148,7 +162,7 @@ def parse_args(argv=None):
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--limit-batches", type=int, help="for a quick look; the projection is void then")
+    parser.add_argument("--limit-batches", type=int, help="batches of an epoch that are timed; default: all")
     return parser.parse_args(argv)
 
 
@@ -166,18 +180,20 @@ def main(argv=None) -> None:
         if args.limit_batches:
             shared.append(f"--limit-batches={args.limit_batches}")
         for stage, this in STAGES.items():
-            epochs = importlib.import_module(f"train_{stage}").parse_args([]).epochs  # the default
+            defaults = importlib.import_module(f"train_{stage}").parse_args([])
             report = folder / f"{stage}.json"
             flags = [*shared, f"--out-dir={folder / stage}"]
+            if "sample_every" in defaults:
+                flags.append("--sample-every=2")  # the first epoch is not reported
             if this.needs:
                 flags.append(f"{this.needs_flag}={folder / this.needs / STAGES[this.needs].latest}")
             in_a_process(f"run_stage({stage!r}, {time.time()}, Path({str(report)!r}), {flags})")
             result = json.loads(report.read_text())
             wall, cpu = ([result["parts"].get(part, (0, 0))[kind] for part in PARTS] for kind in range(2))
-            minutes = (result["start"] + epochs * sum(wall)) / 60
+            minutes = (result["start"] + defaults.epochs * sum(wall)) / 60
             total += minutes
             print(f"{stage:17}{'wall':5}{result['start']:6.1f}{columns(wall)}", end="")
-            print(f"{result['memory']:6.2f}{epochs:8}{minutes:9.1f}")
+            print(f"{result['memory']:6.2f}{defaults.epochs:8}{minutes:9.1f}")
             print(f"{'':17}{'CPU':5}{'':6}{columns(cpu)}", flush=True)
     usual.append(float(in_a_process(time_usual)))
     print(f"A training step of the textbook UNet: {usual[0]:.2f} s before, {usual[1]:.2f} s after")
