@@ -81,8 +81,9 @@ def draw_walk(saved: dict, args: argparse.Namespace) -> Image.Image:
     """Walk from one test image of each class to one of the next."""
     vae = restore_vae(saved).to(args.device)
     images, labels = test_set(saved, args)
-    firsts = torch.stack([images[labels == label][0] for label in range(NUM_CLASSES)])
-    z, _ = vae.encode(firsts)
+    # The second of each class: MNIST's first 3 is hardly one.
+    chosen = torch.stack([images[labels == label][1] for label in range(NUM_CLASSES)])
+    z, _ = vae.encode(chosen)
     shares = torch.linspace(0, 1, WALK_STEPS).tolist()
     path = torch.stack([slerp(a, b, share) for a, b in pairwise(z) for share in shares])
     rows = [f"{label} to {label + 1}" for label in range(NUM_CLASSES - 1)]
