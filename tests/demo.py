@@ -14,7 +14,7 @@ FOLDER = Path("result/demo")
 SMALL = ["--num-res-blocks=1", "--batch-size=64"]
 FLAGS = {
     "vae": ["--epochs=5", "--lr=1e-3", "--kl-weight=0.5"],
-    "diffusion": ["--epochs=4", "--lr=2e-4", *SMALL, "--sample-every=4"],
+    "diffusion": ["--epochs=4", "--lr=2e-4", *SMALL, "--channel-mults=1,2,3,4", "--sample-every=4"],
     "latent_diffusion": ["--epochs=12", "--lr=3e-4", "--sample-every=6"],
     "clip": ["--epochs=3"],
     "tiny_sd": ["--epochs=5", *SMALL],
