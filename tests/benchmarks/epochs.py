@@ -10,7 +10,6 @@ step as a whole, that is the step. The training step of a textbook UNet is timed
 machines differ, and change.
 """
 
-import argparse
 import importlib
 import json
 import math
@@ -29,7 +28,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 from HW3.diffusion import DiffusionConfig
 from HW3.ema import EMA
 from HW3.optim import Muon
-from HW3.support import grids, runtime
+from HW3.support import flags, grids, runtime
 from HW3.support.run import Run
 from HW3.support.stages import STAGES
 from tests.benchmarks.usual import UsualUNet
@@ -82,7 +81,7 @@ class Stopwatch:
         return parts
 
 
-def run_stage(stage: str, started: float, report: Path, flags: list[str]) -> None:
+def run_stage(stage: str, started: float, report: Path, argv: list[str]) -> None:
     """Run a training script under the stopwatch and write what it showed."""
     script = importlib.import_module(f"train_{stage}")
     watch, laps = Stopwatch(), []
@@ -119,7 +118,7 @@ def run_stage(stage: str, started: float, report: Path, flags: list[str]) -> Non
         return loaders
 
     script.get_mnist_dataloaders = note_share
-    code = script.main(flags)
+    code = script.main(argv)
     if code:
         sys.exit(code)
     memory = largest_memory()
@@ -155,14 +154,14 @@ def in_a_process(call: str) -> str:
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = flags.Parser(__doc__)
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--limit-batches", type=int, help="batches of an epoch that are timed; default: all")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
+    parser.add_argument(
+        "--limit-batches", type=flags.integer(1), help="batches of an epoch that are timed; default: all"
+    )
     return parser.parse_args(argv)
 
 
@@ -182,12 +181,12 @@ def main(argv=None) -> None:
         for stage, this in STAGES.items():
             defaults = importlib.import_module(f"train_{stage}").parse_args([])
             report = folder / f"{stage}.json"
-            flags = [*shared, f"--out-dir={folder / stage}"]
+            stage_flags = [*shared, f"--out-dir={folder / stage}"]
             if "sample_every" in defaults:
-                flags.append("--sample-every=2")  # the first epoch is not reported
+                stage_flags.append("--sample-every=2")  # the first epoch is not reported
             if this.needs:
-                flags.append(f"{this.needs_flag}={folder / this.needs / STAGES[this.needs].latest}")
-            in_a_process(f"run_stage({stage!r}, {time.time()}, Path({str(report)!r}), {flags})")
+                stage_flags.append(f"{this.needs_flag}={folder / this.needs / STAGES[this.needs].latest}")
+            in_a_process(f"run_stage({stage!r}, {time.time()}, Path({str(report)!r}), {stage_flags})")
             result = json.loads(report.read_text())
             wall, cpu = ([result["parts"].get(part, (0, 0))[kind] for part in PARTS] for kind in range(2))
             minutes = (result["start"] + defaults.epochs * sum(wall)) / 60
